@@ -1,0 +1,16 @@
+// The engine in this process: loads a model and runs steps on a thread of its own.
+// Does no text and no HTTP.
+#pragma once
+
+#include <memory>
+
+#include "engine/engine_client.h"
+#include "engine/engine_config.h"
+
+namespace quire {
+
+// Loads the model, plans the memory, warms up and starts the loop.  Throws LoadError.
+// Destroying the client aborts what is in flight and joins the thread.
+std::unique_ptr<EngineClient> start_engine(const EngineConfig& config);
+
+}  // namespace quire

@@ -1,0 +1,64 @@
+// The seam between whoever wants tokens (server, CLI, LLM) and the engine: plain values only, so that
+// the engine may live in this process or another one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/expected.h"
+#include "scheduler/scheduler.h"
+#include "scheduler/scheduler_output.h"
+
+namespace quire {
+
+// Facts about the loaded model; constant while the engine lives.
+struct EngineInfo {
+  std::string model_path;             // directory
+  std::string architecture;           // e.g. LlamaForCausalLM
+  std::string dtype;
+  int max_model_len = 0;
+  int vocab_size = 0;
+  int block_size = 0;
+  int64_t num_blocks = 0;
+  int max_num_seqs = 0;
+  std::vector<int32_t> eos_token_ids; // of config.json and generation_config.json
+  uint64_t seed = 0;                  // --seed
+};
+
+// A snapshot for /metrics and the log line.  Counters count since start.
+struct EngineStats {
+  SchedulerStats scheduler;
+  int64_t prompt_tokens = 0;          // computed or cached
+  int64_t generation_tokens = 0;
+  int64_t num_steps = 0;
+  int64_t last_step_tokens = 0;
+  double last_step_s = 0.0;
+  int num_in_flight_requests = 0;     // added and not yet finished or aborted
+  bool healthy = true;
+  std::string failure;                // why not healthy
+};
+
+// Called on the engine's thread once per step in which the request gained something; must not block.
+// The last call carries a finish_reason.  After abort() there may be no further call.
+using StepSink = std::function<void(StepResult&&)>;
+
+class EngineClient {
+ public:
+  virtual ~EngineClient() = default;
+
+  // A fresh id for an EngineRequest.  Any thread.
+  virtual RequestId next_id() = 0;
+  // Queues the request; `sink` is called until it ends.  Any thread.
+  // Fails: 429 if the queue is full, 503 if the engine is stopping or dead.
+  virtual Expected<void, RequestError> add(EngineRequest request, StepSink sink) = 0;
+  // Ends the request soon; unknown ids are ignored.  Any thread.
+  virtual void abort(RequestId id) = 0;
+  virtual bool reset_prefix_cache() = 0;
+  virtual EngineStats stats() const = 0;
+  virtual const EngineInfo& info() const = 0;
+};
+
+}  // namespace quire

@@ -1,0 +1,38 @@
+// What a layer needs in one step, besides its weights and its input.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/kernel_table.h"
+
+namespace quire {
+
+// This step's tokens, gathered from all rows; decode rows first.
+struct ForwardBatch {
+  int num_tokens = 0;
+  TensorView token_ids;  // [num_tokens] i32
+  TensorView positions;  // [num_tokens] i32
+
+  // One per KV cache group.
+  struct Group {
+    AttentionBatch attention;
+    TensorView slot_mapping;  // [num_tokens] i32
+  };
+  std::vector<Group> groups;
+  // One per attention layer of the model: its group and its place in the arena.
+  struct Layer {
+    int group = 0;
+    KVCacheView cache;
+  };
+  std::vector<Layer> layers;
+};
+
+// Passed down by reference, never stored.
+struct ForwardContext {
+  const KernelTable& kernels;
+  Stream& stream;
+  const ForwardBatch& batch;
+};
+
+}  // namespace quire

@@ -1,0 +1,63 @@
+// The HTTP server: OpenAI's API over an EngineClient.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine_client.h"
+#include "quire/sampling_params.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace quire {
+
+struct ServerConfig {
+  std::string host = "127.0.0.1";      // the CLI's default; 0.0.0.0 for all interfaces
+  uint16_t port = 8000;                // 0 = any free one (see Server::port)
+  std::vector<std::string> api_keys;   // empty = open; guards /v1
+  std::vector<std::string> served_model_names;  // the first is reported; not empty
+  std::string chat_template;           // Jinja source; empty = none
+  int io_threads = 1;                  // HTTP parsing, tokenisation and detokenisation
+  int64_t max_body_bytes = 32 << 20;
+  int max_header_bytes = 16 << 10;
+  int max_connections = 4096;
+  double request_timeout_s = 30.0;     // reading one request's header and body
+  double keep_alive_timeout_s = 75.0;
+  int64_t max_pending_output_bytes = 1 << 20;  // unsent bytes of one stream before its request is aborted
+  double shutdown_timeout_s = 30.0;    // draining after SIGTERM
+  bool enable_prompt_tokens_details = true;
+  bool enable_request_id_headers = true;
+  bool return_tokens_as_token_ids = false;
+  bool enable_force_include_usage = false;
+  SamplingLimits limits;
+  // Server-side defaults of sampling fields (from generation_config.json); used where a request is silent.
+  SamplingParams default_params;
+  std::string response_role = "assistant";
+};
+
+// What the server needs of the model's text side; outlives the server.
+struct TextModel {
+  const Tokenizer* tokenizer = nullptr;
+  const ChatTemplate* chat_template = nullptr;  // null = chat requests are refused with a reason
+  ChatTemplateConfig chat_config;               // bos_token etc. for the template
+};
+
+class Server {
+ public:
+  // Binds at once; throws LoadError if the address is taken.
+  Server(const ServerConfig& config, EngineClient& engine, const TextModel& text);
+  ~Server();
+  uint16_t port() const;
+  // Serves until stop(); returns after draining.  The caller's thread is one of the I/O threads.
+  void run();
+  // Async-signal-unsafe, any thread: stop accepting, finish or time out what runs, then return from run().
+  void stop();
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace quire

@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""Compiles every header of src/ and include/ alone.  Usage: check_headers.py COMPILER"""
+import concurrent.futures
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Written to be included once per instruction set, by a file that has opened a namespace.
+FRAGMENTS = ("src/kernels/cpu/generic/", "src/kernels/cpu/vec_")
+
+
+def compile_alone(header):
+    command = [sys.argv[1], "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wno-pragma-once-outside-header",
+               f"-I{ROOT}/src", f"-I{ROOT}/include", "-x", "c++", str(header)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if result.returncode == 0 else f"{header.relative_to(ROOT)} does not compile alone:\n{result.stderr}"
+
+
+def main():
+    headers = [p for top in ("src", "include") for p in sorted((ROOT / top).rglob("*.h"))
+               if not str(p.relative_to(ROOT)).startswith(FRAGMENTS)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        failures = [text for text in pool.map(compile_alone, headers) if text]
+    print("\n".join(failures) or f"{len(headers)} headers compile alone")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
