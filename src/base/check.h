@@ -20,7 +20,7 @@ namespace quire {
 template <typename... Args>
 std::string check_message(const Args&... args) {
   std::ostringstream out;
-  (out << ... << args);
+  (void)(out << ... << args);
   return out.str();
 }
 

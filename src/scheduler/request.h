@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kvcache/block_table.h"
 #include "quire/outputs.h"
 #include "quire/sampling_params.h"
 
@@ -15,20 +16,46 @@ namespace quire {
 
 using RequestId = uint64_t;  // unique within an engine; the API's string ids stay in the server
 
-enum class RequestStatus { kWaiting, kRunning, kPreempted, kFinished };
+enum class RequestStatus { kWaiting, kRunning, kPreempted };
 
 // What the door hands in: already validated and tokenised.
 struct EngineRequest {
   RequestId id = 0;
-  std::vector<int32_t> prompt_token_ids;          // not empty
-  std::shared_ptr<const SamplingParams> params;   // n is ignored: one EngineRequest is one sequence
-  int max_tokens = 0;                             // resolved: >= 1 and prompt + max_tokens <= max_model_len
-  std::vector<int32_t> eos_token_ids;             // empty if ignore_eos
+  std::vector<int32_t> prompt_token_ids;         // not empty
+  std::shared_ptr<const SamplingParams> params;  // n is ignored: one EngineRequest is one sequence
+  int max_tokens = 0;                  // resolved: >= 1 and prompt + max_tokens <= max_model_len
+  std::vector<int32_t> eos_token_ids;  // empty if ignore_eos
   std::vector<std::vector<int32_t>> bad_words_token_ids;  // bad_words, tokenised
-  int priority = 0;                               // lower is sooner
-  double arrival_time_s = 0.0;                    // monotonic clock
-  std::string cache_salt;                         // tenant isolation of the prefix cache
-  uint64_t seed = 0;                              // resolved
+  int priority = 0;                                       // lower is sooner
+  double arrival_time_s = 0.0;                            // monotonic clock
+  std::string cache_salt;                                 // tenant isolation of the prefix cache
+  uint64_t seed = 0;                                      // resolved
+};
+
+// A request in the scheduler's hands.  There is no prefill or decode phase: every step computes
+// some tokens, so that num_computed_tokens catches up with num_tokens().
+struct Request {
+  std::shared_ptr<const EngineRequest> engine_request;
+  uint64_t sequence = 0;  // order of arrival
+  RequestStatus status = RequestStatus::kWaiting;
+  std::vector<int32_t> token_ids;   // prompt and output, as far as known
+  int max_num_tokens = 0;           // prompt and output may not grow beyond
+  int num_computed_tokens = 0;      // computed once every planned step has run
+  int num_output_placeholders = 0;  // tokens sampled in steps whose results are not here yet
+  BlockTable block_table;           // empty unless running
+
+  int num_preemptions = 0;
+  int num_cached_tokens = 0;    // prompt tokens taken from the prefix cache at first admission
+  int num_prompt_logprobs = 0;  // prompt positions already reported
+  double scheduled_time_s = 0.0;
+  double first_token_time_s = 0.0;
+
+  int num_prompt_tokens() const {
+    return static_cast<int>(engine_request->prompt_token_ids.size());
+  }
+  int num_known_tokens() const { return static_cast<int>(token_ids.size()); }
+  int num_output_tokens() const { return num_known_tokens() - num_prompt_tokens(); }
+  int num_tokens() const { return num_known_tokens() + num_output_placeholders; }
 };
 
 }  // namespace quire

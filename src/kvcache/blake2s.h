@@ -1,0 +1,28 @@
+// BLAKE2s without a key, 128-bit digest.  Source: RFC 7693.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace quire {
+
+class Blake2s128 {
+ public:
+  using Digest = std::array<uint8_t, 16>;
+
+  // Hashes of different domains are unrelated (the parameter block's personalisation field).
+  explicit Blake2s128(uint64_t domain = 0);
+  void update(const void* data, size_t num_bytes);
+  Digest finish();
+
+ private:
+  void compress(bool last);
+
+  std::array<uint32_t, 8> state_;
+  std::array<uint8_t, 64> buffer_{};
+  size_t num_buffered_ = 0;
+  uint64_t num_hashed_bytes_ = 0;
+};
+
+}  // namespace quire

@@ -1,0 +1,370 @@
+#include "scheduler/scheduler.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "base/check.h"
+#include "scheduler/stop_check.h"
+
+namespace quire {
+namespace {
+
+// Positions whose logprobs a row has produced once it has run: token p predicts position p + 1.
+int num_prompt_logprobs_after(const Request& request, const ScheduledRow& row) {
+  return std::min(row.num_computed_tokens + row.num_scheduled_tokens,
+                  request.num_prompt_tokens() - 1);
+}
+
+// Rows of one token first; otherwise keeps the order.
+void order_rows(std::vector<ScheduledRow>& rows) {
+  const auto is_short = [](const ScheduledRow& row) { return row.num_scheduled_tokens == 1; };
+  if (std::is_partitioned(rows.begin(), rows.end(), is_short)) {
+    return;
+  }
+  std::vector<ScheduledRow> ordered;
+  ordered.reserve(rows.size());
+  for (const bool wanted : {true, false}) {
+    for (ScheduledRow& row : rows) {
+      if (is_short(row) == wanted) {
+        ordered.push_back(std::move(row));
+      }
+    }
+  }
+  rows = std::move(ordered);
+}
+
+}  // namespace
+
+bool Scheduler::RunsBefore::operator()(const Request* a, const Request* b) const {
+  if (policy == SchedulingPolicy::kFcfs) {
+    return a->sequence < b->sequence;
+  }
+  const auto key = [](const Request* request) {
+    return std::tuple(request->engine_request->priority, request->engine_request->arrival_time_s,
+                      request->sequence);
+  };
+  return key(a) < key(b);
+}
+
+Scheduler::Scheduler(const SchedulerConfig& config)
+    : config_(config),
+      kv_cache_manager_({.spec = config.kv_cache_spec,
+                         .num_blocks = config.num_blocks,
+                         .max_tokens_per_step = config.max_num_batched_tokens,
+                         .enable_prefix_caching = config.enable_prefix_caching}),
+      waiting_(RunsBefore{config.policy}) {
+  CHECK(config.max_num_seqs >= 1 && config.max_num_batched_tokens >= 1 &&
+        config.max_model_len >= 2);
+  CHECK(config.enable_chunked_prefill || config.max_num_batched_tokens >= config.max_model_len,
+        "without chunked prefill a step must hold the longest request");
+}
+
+void Scheduler::add(std::shared_ptr<const EngineRequest> engine_request) {
+  CHECK(!engine_request->prompt_token_ids.empty() && engine_request->max_tokens >= 1);
+  auto request = std::make_unique<Request>();
+  request->sequence = next_sequence_++;
+  request->token_ids = engine_request->prompt_token_ids;
+  request->max_num_tokens = request->num_known_tokens() + engine_request->max_tokens;
+  CHECK(request->max_num_tokens <= config_.max_model_len, request->max_num_tokens, " tokens");
+  CHECK(num_blocks_for_request(config_.kv_cache_spec, request->max_num_tokens,
+                               config_.max_num_batched_tokens) <=
+            kv_cache_manager_.pool().num_usable_blocks(),
+        "the request would never fit the pool");
+  request->block_table = kv_cache_manager_.make_block_table(
+      {.model_id = config_.cache_seed, .cache_salt = engine_request->cache_salt});
+  const RequestId id = engine_request->id;
+  request->engine_request = std::move(engine_request);
+  Request* added = request.get();
+  CHECK(requests_.emplace(id, std::move(request)).second, "request id ", id, " is in use");
+  waiting_.insert(added);
+}
+
+SchedulerOutput Scheduler::schedule(double now_s) {
+  CHECK(num_steps_in_flight_ <= (config_.async_scheduling ? 1 : 0), "a step awaits its update()");
+  SchedulerOutput step;
+  step.step_id = next_step_id_++;
+  step.rows.reserve(running_.size());
+  // After a preemption nobody is admitted: the blocks just won are for the running.
+  if (!schedule_running(step)) {
+    schedule_waiting(step, now_s);
+  }
+  if (step.empty()) {
+    return step;
+  }
+  order_rows(step.rows);
+  step.finished_ids.swap(finished_ids_);
+  ++num_steps_in_flight_;
+  return step;
+}
+
+// Returns whether a request was preempted.  Rows are planned in the order of running_, and victims
+// come from behind the row being planned, so a planned row is never taken back.
+bool Scheduler::schedule_running(SchedulerOutput& step) {
+  const int64_t num_preemptions_before = num_preemptions_;
+  // One token of the budget is kept for every running request that needs no more, so that a long
+  // prefill never holds up those behind it (Sarathi-Serve, OSDI 2024, arXiv:2403.02310).
+  int num_kept = static_cast<int>(std::count_if(running_.begin(), running_.end(), [&](Request* r) {
+    return num_unscheduled_tokens(*r) == 1;
+  }));
+  for (size_t i = 0; i < running_.size();) {
+    Request& request = *running_[i];
+    const int budget = config_.max_num_batched_tokens - step.total_num_scheduled_tokens;
+    const int num_unscheduled = num_unscheduled_tokens(request);
+    const bool is_kept = num_unscheduled == 1;
+    num_kept -= is_kept ? 1 : 0;
+    const int num_new_tokens =
+        std::min(num_unscheduled, is_kept ? budget : longest_chunk(budget - num_kept));
+    if (num_new_tokens <= 0) {
+      ++i;
+      continue;
+    }
+    const int num_old_blocks = request.block_table.num_blocks();
+    if (make_room(i, num_new_tokens)) {
+      add_row(step, request, num_new_tokens, num_old_blocks);
+      ++i;
+    } else if (is_preemptible(request)) {
+      preempt(i);
+    } else {
+      ++i;  // Those before it have blocks set aside or are at work: they end and give theirs back.
+    }
+  }
+  return num_preemptions_ != num_preemptions_before;
+}
+
+void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
+  while (!waiting_.empty() && static_cast<int>(running_.size()) < config_.max_num_seqs) {
+    Request& request = **waiting_.begin();
+    const int budget = config_.max_num_batched_tokens - step.total_num_scheduled_tokens;
+    if (budget == 0 || request.num_output_placeholders > 0) {
+      return;  // A preempted request is resumed once all its tokens are known.
+    }
+    ComputedBlocks computed;
+    computed.block_ids.resize(config_.kv_cache_spec.groups.size());
+    const bool wants_all_logits = request.engine_request->params->prompt_logprobs.has_value() &&
+                                  request.num_prompt_logprobs < request.num_prompt_tokens() - 1;
+    if (!wants_all_logits) {
+      computed = kv_cache_manager_.get_computed_blocks(request.block_table, request.token_ids);
+    }
+    const int num_unscheduled = request.num_known_tokens() - computed.num_tokens;
+    const int num_new_tokens = std::min(num_unscheduled, longest_chunk(budget));
+    if ((!config_.enable_chunked_prefill && num_new_tokens < num_unscheduled) ||
+        !admit(request, num_new_tokens, computed)) {
+      return;
+    }
+    if (!wants_all_logits && config_.enable_prefix_caching) {
+      prefix_cache_queries_ += request.num_known_tokens();
+      prefix_cache_hits_ += computed.num_tokens;
+    }
+    if (request.status == RequestStatus::kWaiting) {
+      request.num_cached_tokens = computed.num_tokens;
+      request.scheduled_time_s = now_s;
+    }
+    waiting_.erase(waiting_.begin());
+    request.status = RequestStatus::kRunning;
+    running_.insert(
+        std::upper_bound(running_.begin(), running_.end(), &request, RunsBefore{config_.policy}),
+        &request);
+    const auto output_begin = request.token_ids.begin() + request.num_prompt_tokens();
+    step.new_requests.push_back({.id = request.engine_request->id,
+                                 .request = request.engine_request,
+                                 .output_token_ids = {output_begin, request.token_ids.end()}});
+    add_row(step, request, num_new_tokens, 0);
+  }
+}
+
+// A request at the cap of preemptions needs its full length set aside, or the engine to itself.
+bool Scheduler::admit(Request& request, int num_new_tokens, const ComputedBlocks& computed) {
+  const int num_reserved_tokens = is_preemptible(request) ? 0 : request.max_num_tokens;
+  bool admitted = kv_cache_manager_.admit(
+      request.block_table, computed,
+      {.num_tokens = request.num_known_tokens(), .num_reserved_tokens = num_reserved_tokens});
+  if (!admitted && num_reserved_tokens > 0 && running_.empty()) {
+    admitted = kv_cache_manager_.admit(request.block_table, computed,
+                                       {.num_tokens = request.num_known_tokens()});
+  }
+  if (admitted) {
+    request.num_computed_tokens = computed.num_tokens;
+    CHECK(
+        kv_cache_manager_.allocate_slots(request.block_table, computed.num_tokens, num_new_tokens),
+        "an admitted request fits");
+  }
+  return admitted;
+}
+
+// Gets blocks for running_[running_index], preempting from the back of the queue as needed.
+bool Scheduler::make_room(size_t running_index, int num_new_tokens) {
+  Request& request = *running_[running_index];
+  while (!kv_cache_manager_.allocate_slots(request.block_table, request.num_computed_tokens,
+                                           num_new_tokens)) {
+    size_t victim = running_.size() - 1;
+    while (victim > running_index && !is_preemptible(*running_[victim])) {
+      --victim;
+    }
+    if (victim == running_index) {
+      return false;
+    }
+    preempt(victim);
+  }
+  return true;
+}
+
+void Scheduler::add_row(SchedulerOutput& step, Request& request, int num_new_tokens,
+                        int num_old_blocks) {
+  ScheduledRow& row = step.rows.emplace_back();
+  row.id = request.engine_request->id;
+  row.num_computed_tokens = request.num_computed_tokens;
+  row.num_scheduled_tokens = num_new_tokens;
+  row.new_block_ids.reserve(request.block_table.block_ids.size());
+  for (const std::vector<int32_t>& ids : request.block_table.block_ids) {
+    row.new_block_ids.emplace_back(ids.begin() + num_old_blocks, ids.end());
+  }
+  step.total_num_scheduled_tokens += num_new_tokens;
+  request.num_computed_tokens += num_new_tokens;
+  row.samples = request.num_computed_tokens == request.num_tokens();
+  request.num_output_placeholders += row.samples ? 1 : 0;
+  kv_cache_manager_.cache_blocks(request.block_table, request.token_ids,
+                                 request.num_computed_tokens);
+}
+
+// 0 if the tokens in flight are sure to be the last.
+int Scheduler::num_unscheduled_tokens(const Request& request) const {
+  if (request.num_tokens() >= request.max_num_tokens) {
+    return 0;
+  }
+  return request.num_tokens() - request.num_computed_tokens;
+}
+
+int Scheduler::longest_chunk(int budget) const {
+  const int threshold = config_.long_prefill_token_threshold;
+  return config_.enable_chunked_prefill && threshold > 0 ? std::min(budget, threshold) : budget;
+}
+
+bool Scheduler::is_preemptible(const Request& request) const {
+  return request.num_preemptions < config_.max_preemptions;
+}
+
+// Recompute, not swap.  A token in flight is kept: its step reads the blocks before any later owner
+// writes to them, and its result is appended in update() while the request waits.
+void Scheduler::preempt(size_t running_index) {
+  Request& request = *running_[running_index];
+  release(request);
+  request.status = RequestStatus::kPreempted;
+  request.num_computed_tokens = 0;
+  ++request.num_preemptions;
+  ++num_preemptions_;
+  waiting_.insert(&request);
+}
+
+std::vector<StepResult> Scheduler::update(const SchedulerOutput& step,
+                                          const ModelRunnerOutput& output, double now_s) {
+  std::vector<StepResult> results;
+  if (step.empty()) {
+    return results;
+  }
+  CHECK(num_steps_in_flight_ > 0 && output.step_id == step.step_id);
+  CHECK(output.rows.size() == step.rows.size());
+  --num_steps_in_flight_;
+  results.reserve(step.rows.size());
+  for (size_t i = 0; i < step.rows.size(); ++i) {
+    CHECK(output.rows[i].id == step.rows[i].id, "rows are in the order of the step");
+    const auto found = requests_.find(step.rows[i].id);
+    if (found == requests_.end()) {
+      continue;  // It ended while the row was in flight.
+    }
+    StepResult result = apply(step.rows[i], output.rows[i], *found->second, now_s);
+    if (result.finish_reason.has_value()) {
+      remove(*found->second);
+    }
+    if (!result.new_token_ids.empty() || !result.prompt_logprobs.empty()) {
+      results.push_back(std::move(result));
+    }
+  }
+  return results;
+}
+
+StepResult Scheduler::apply(const ScheduledRow& row, const RowOutput& output, Request& request,
+                            double now_s) {
+  StepResult result;
+  result.id = row.id;
+  // A resumed request computes its prompt again, but reports each position once.
+  const int num_reported = request.num_prompt_logprobs - row.num_computed_tokens;
+  const int num_skipped =
+      std::clamp(num_reported, 0, static_cast<int>(output.prompt_logprobs.size()));
+  result.prompt_logprobs.assign(output.prompt_logprobs.begin() + num_skipped,
+                                output.prompt_logprobs.end());
+  request.num_prompt_logprobs =
+      std::max(request.num_prompt_logprobs, num_prompt_logprobs_after(request, row));
+  CHECK(output.sampled_token_ids.size() == (row.samples ? 1U : 0U));
+  if (row.samples) {
+    --request.num_output_placeholders;
+    request.token_ids.push_back(output.sampled_token_ids[0]);
+    result.new_token_ids = output.sampled_token_ids;
+    result.logprobs = output.logprobs;
+    if (request.num_output_tokens() == 1) {
+      request.first_token_time_s = now_s;
+    }
+    if (std::optional<Stop> stop = check_stop(request)) {
+      result.finish_reason = stop->finish_reason;
+      result.stop_reason = std::move(stop->stop_reason);
+    }
+  }
+  result.num_cached_tokens = request.num_cached_tokens;
+  result.scheduled_time_s = request.scheduled_time_s;
+  result.first_token_time_s = request.first_token_time_s;
+  result.num_preemptions = request.num_preemptions;
+  return result;
+}
+
+void Scheduler::abort(const std::vector<RequestId>& ids) {
+  for (const RequestId id : ids) {
+    const auto found = requests_.find(id);
+    if (found != requests_.end()) {
+      remove(*found->second);
+    }
+  }
+}
+
+// Takes a running request's blocks and its row at the runner away.
+void Scheduler::release(Request& request) {
+  CHECK(request.status == RequestStatus::kRunning);
+  running_.erase(
+      std::lower_bound(running_.begin(), running_.end(), &request, RunsBefore{config_.policy}));
+  kv_cache_manager_.free(request.block_table);
+  finished_ids_.push_back(request.engine_request->id);
+}
+
+// A row still in flight keeps writing to blocks freed here; see kv_cache_manager.h why it may.
+void Scheduler::remove(Request& request) {
+  if (request.status == RequestStatus::kRunning) {
+    release(request);
+  } else {
+    waiting_.erase(&request);
+  }
+  requests_.erase(request.engine_request->id);
+}
+
+const Request* Scheduler::find(RequestId id) const {
+  const auto found = requests_.find(id);
+  return found == requests_.end() ? nullptr : found->second.get();
+}
+
+SchedulerStats Scheduler::stats() const {
+  const BlockPool& pool = kv_cache_manager_.pool();
+  SchedulerStats stats;
+  stats.num_running = static_cast<int>(running_.size());
+  stats.num_waiting = static_cast<int>(waiting_.size());
+  stats.num_blocks = pool.num_usable_blocks();
+  stats.num_free_blocks = pool.num_free_blocks();
+  stats.num_allocated_token_slots = kv_cache_manager_.num_allocated_slots();
+  stats.num_used_token_slots = stats.num_allocated_token_slots;
+  for (const Request* request : running_) {
+    stats.num_used_token_slots -=
+        kv_cache_manager_.num_empty_slots(request->block_table, request->num_computed_tokens);
+  }
+  stats.num_preemptions = num_preemptions_;
+  stats.prefix_cache_queries = prefix_cache_queries_;
+  stats.prefix_cache_hits = prefix_cache_hits_;
+  return stats;
+}
+
+}  // namespace quire

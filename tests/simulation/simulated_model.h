@@ -1,0 +1,65 @@
+// A model without arithmetic: the next token is a hash of every KV entry that attention would read.
+// Any entry that is missing, stale or another's changes the token.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "kvcache/kv_cache_spec.h"
+#include "scheduler/scheduler_output.h"
+
+namespace quire::simulation {
+
+inline constexpr int kVocabSize = 32;
+inline constexpr int32_t kEosTokenId = 0;
+
+// What the KV cache holds of one token in one group.
+struct KVEntry {
+  int32_t token_id = -1;
+  int32_t position = -1;
+  int32_t group = -1;
+  uint64_t identity = 0;  // of the tenant
+  bool operator==(const KVEntry&) const = default;
+};
+
+uint64_t identity_of(const EngineRequest& request);
+
+// The token after `token_ids`, by the definition, without any cache.
+int32_t next_token(const KVCacheSpec& spec, const EngineRequest& request,
+                   std::span<const int32_t> token_ids);
+
+// Stands for the model runner: rows, block tables and a KV cache of num_blocks blocks.
+// Steps take effect in the order of run().
+class SimulatedRunner {
+ public:
+  SimulatedRunner(const KVCacheSpec& spec, int64_t num_blocks);
+
+  ModelRunnerOutput run(const SchedulerOutput& step);
+  // What was wrong with a step, or empty.
+  const std::string& violation() const { return violation_; }
+
+ private:
+  struct Row {
+    std::shared_ptr<const EngineRequest> request;
+    std::vector<int32_t> token_ids;  // all known on the device
+    BlockIds block_ids;
+    bool is_corrupted = false;  // has read a wrong entry
+  };
+
+  void fail(RequestId id, const std::string& what);
+  void update_rows(const SchedulerOutput& step);
+  bool accept(const ScheduledRow& scheduled);
+  void write(const ScheduledRow& scheduled, Row& row);
+  uint64_t read(const ScheduledRow& scheduled, Row& row);
+  KVEntry* entry(const Row& row, int group, int position);
+
+  KVCacheSpec spec_;
+  std::vector<KVEntry> kv_cache_;  // [block][token]
+  std::unordered_map<RequestId, Row> rows_;
+  std::string violation_;
+};
+
+}  // namespace quire::simulation
