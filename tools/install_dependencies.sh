@@ -8,12 +8,13 @@ set -eu
 #   cmake ninja-build                 build system
 #   libboost1.81-dev                  Beast/Asio, the HTTP server
 #   nlohmann-json3-dev                JSON of requests and configurations
+#   libsimdjson-dev                   JSON of large files (tokenizer.json)
 #   libcli11-dev                      command line
 #   libspdlog-dev libfmt-dev          logs
 #   prometheus-cpp-dev zlib1g-dev     metrics
 #   libicu-dev                        Unicode of the tokenizers
 #   libcurl4-openssl-dev              HTTP client of chat, complete and bench serve
-packages="clang-19 lld-19 libstdc++-12-dev cmake ninja-build libboost1.81-dev nlohmann-json3-dev
+packages="clang-19 lld-19 libstdc++-12-dev cmake ninja-build libboost1.81-dev nlohmann-json3-dev libsimdjson-dev
   libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev zlib1g-dev libicu-dev libcurl4-openssl-dev
   ca-certificates"
 # To test:

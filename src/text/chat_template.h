@@ -2,9 +2,8 @@
 #pragma once
 
 #include <memory>
-#include <string>
-
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 
 #include "base/error.h"
 #include "base/expected.h"
@@ -21,7 +20,8 @@ class ChatTemplate {
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
   // Renders with `context` (messages, tools, add_generation_prompt, bos_token, ... : an object with
-  // ordered keys).  Fails with a 400 if the template raises (raise_exception) or cannot be rendered.
+  // ordered keys).  Fails with a 400 if the template raises (raise_exception) or cannot be
+  // rendered.
   Expected<std::string, RequestError> render(const nlohmann::ordered_json& context) const;
 
  private:
@@ -31,16 +31,16 @@ class ChatTemplate {
 
 // What a model directory says about chat: the template and the special tokens it may name.
 struct ChatTemplateConfig {
-  std::string source;     // empty if the model has none
+  std::string source;  // empty if the model has none
   std::string bos_token;
   std::string eos_token;
   std::string pad_token;
   std::string unk_token;
 };
 
-// Reads chat_template.jinja, chat_template.json and tokenizer_config.json (in this order of preference
-// for the template; a list of named templates gives "default").  Missing files give empty fields.
-// Throws LoadError on malformed ones.
+// Reads chat_template.jinja, chat_template.json and tokenizer_config.json (in this order of
+// preference for the template; a list of named templates gives "default").  Missing files give
+// empty fields. Throws LoadError on malformed ones.
 ChatTemplateConfig load_chat_template_config(const std::string& directory);
 
 }  // namespace quire

@@ -14,7 +14,8 @@ namespace quire {
 // returned piece ends inside a UTF-8 sequence.  O(bytes) per token.
 class Detokenizer {
  public:
-  // `tokenizer` outlives this object.  `prompt_tail`: the last prompt ids (context for leading spaces).
+  // `tokenizer` outlives this object.  `prompt_tail`: the last prompt ids (context for leading
+  // spaces).
   Detokenizer(const Tokenizer& tokenizer, const std::vector<int32_t>& prompt_tail,
               bool skip_special_tokens, bool spaces_between_special_tokens);
   // Text that became final with this token; often empty inside a multi-byte character.
@@ -23,11 +24,25 @@ class Detokenizer {
   std::string finish();
 
  private:
+  std::string text_of(int32_t token_id);
+  std::string join(std::string text, bool is_fallback_byte);
+  std::string drop_leading_spaces(std::string text);
+  std::string take_complete_characters();
+  std::string flush_byte_run();
+  void close_prompt();
+  std::string push_by_decoding(int32_t token_id);
+
   const Tokenizer& tokenizer_;
+  const DecodeRules* rules_;  // null: window_ is decoded again for every token
   bool skip_special_tokens_;
   bool spaces_between_special_tokens_;
-  bool at_start_ = true;      // no text so far, prompt included
-  std::string pending_;       // bytes of an incomplete UTF-8 sequence
+  bool at_start_ = true;  // no token so far, prompt included
+  bool last_was_added_ = false;
+  int leading_spaces_left_;  // still to be dropped if the text goes on with them
+  std::string
+      pending_;  // byte level: an incomplete UTF-8 sequence; byte fallback: the open run of bytes
+  std::vector<int32_t> window_;
+  size_t num_emitted_ids_ = 0;  // the text of these first ids of window_ has been emitted
 };
 
 }  // namespace quire
