@@ -10,7 +10,7 @@ TABLES = [
     ("src/server/openai/*.cc", "{stem}", "src/server/routes.cc"),
     ("src/cli/commands/*.cc", "{stem}", "src/cli/main.cc"),
 ]
-NOT_EXTENSIONS = {"registry", "config"}
+NOT_EXTENSIONS = {"registry", "config", "config_fields", "rope_options"}
 
 
 def main():

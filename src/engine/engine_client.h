@@ -1,5 +1,5 @@
-// The seam between whoever wants tokens (server, CLI, LLM) and the engine: plain values only, so that
-// the engine may live in this process or another one.
+// The seam between whoever wants tokens (server, CLI, LLM) and the engine: plain values only, so
+// that the engine may live in this process or another one.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/expected.h"
+#include "quire/sampling_params.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/scheduler_output.h"
 
@@ -16,33 +17,36 @@ namespace quire {
 
 // Facts about the loaded model; constant while the engine lives.
 struct EngineInfo {
-  std::string model_path;             // directory
-  std::string architecture;           // e.g. LlamaForCausalLM
+  std::string model_path;    // directory
+  std::string architecture;  // e.g. LlamaForCausalLM
   std::string dtype;
   int max_model_len = 0;
   int vocab_size = 0;
   int block_size = 0;
   int64_t num_blocks = 0;
   int max_num_seqs = 0;
-  std::vector<int32_t> eos_token_ids; // of config.json and generation_config.json
-  uint64_t seed = 0;                  // --seed
+  std::vector<int32_t> eos_token_ids;  // of config.json and generation_config.json
+  uint64_t seed = 0;                   // --seed
+  std::string cpu_isa;                 // kernel table in use, e.g. avx512
+  int num_threads = 0;                 // compute threads
+  SamplingParams default_params;       // of generation_config.json; other fields at their defaults
 };
 
 // A snapshot for /metrics and the log line.  Counters count since start.
 struct EngineStats {
   SchedulerStats scheduler;
-  int64_t prompt_tokens = 0;          // computed or cached
+  int64_t prompt_tokens = 0;  // computed or cached
   int64_t generation_tokens = 0;
   int64_t num_steps = 0;
   int64_t last_step_tokens = 0;
   double last_step_s = 0.0;
-  int num_in_flight_requests = 0;     // added and not yet finished or aborted
+  int num_in_flight_requests = 0;  // added and not yet finished or aborted
   bool healthy = true;
-  std::string failure;                // why not healthy
+  std::string failure;  // why not healthy
 };
 
-// Called on the engine's thread once per step in which the request gained something; must not block.
-// The last call carries a finish_reason.  After abort() there may be no further call.
+// Called on the engine's thread once per step in which the request gained something; must not
+// block. The last call carries a finish_reason.  After abort() there may be no further call.
 using StepSink = std::function<void(StepResult&&)>;
 
 class EngineClient {

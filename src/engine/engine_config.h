@@ -1,5 +1,5 @@
-// Everything an engine is started with.  Components get their own small structs, made from this one by
-// resolve_config; see SchedulerConfig.
+// Everything an engine is started with.  Components get their own small structs, made from this one
+// by resolve_config; see SchedulerConfig.
 #pragma once
 
 #include <cstdint>
@@ -10,25 +10,25 @@
 namespace quire {
 
 struct EngineConfig {
-  std::string model;                    // directory, hub id in the local HF cache, or "quire-demo"
-  std::string tokenizer;                // directory; empty = the model's
-  std::string dtype = "auto";           // auto, float32, float16, bfloat16
-  std::string load_format = "auto";     // auto, safetensors, dummy
-  int max_model_len = 0;                // 0 = the model's, lowered to what the KV cache can hold
+  std::string model;                 // directory, hub id in the local HF cache, or "quire-demo"
+  std::string tokenizer;             // directory; empty = the model's
+  std::string dtype = "auto";        // auto, float32, float16, bfloat16
+  std::string load_format = "auto";  // auto, safetensors, dummy
+  int max_model_len = 0;             // 0 = the model's, lowered to what the KV cache can hold
   int max_num_seqs = 256;
-  int max_num_batched_tokens = 0;       // 0 = 2048
-  int block_size = 16;                  // tokens; a multiple of 16
-  int64_t kv_cache_memory_bytes = 0;    // 0 = chosen from free memory (CPU: at most 4 GiB)
+  int max_num_batched_tokens = 0;     // 0 = 2048
+  int block_size = 16;                // tokens; a multiple of 16
+  int64_t kv_cache_memory_bytes = 0;  // 0 = chosen from free memory (CPU: at most 4 GiB)
   bool enable_prefix_caching = true;
   bool enable_chunked_prefill = true;
   int long_prefill_token_threshold = 0;
   SchedulingPolicy scheduling_policy = SchedulingPolicy::kFcfs;
   bool async_scheduling = true;
   uint64_t seed = 0;
-  std::string cpu_isa = "auto";         // auto, reference, avx2, avx512, ...
-  int num_threads = 0;                  // compute threads; 0 = cores this process may use
+  std::string cpu_isa = "auto";  // auto, reference, avx2, avx512, ...
+  int num_threads = 0;           // compute threads; 0 = cores this process may use
   bool pin_threads = true;
-  int max_queue_len = 1024;             // requests in flight beyond which add() answers 429
+  int max_queue_len = 1024;  // requests in flight beyond which add() answers 429
 };
 
 }  // namespace quire

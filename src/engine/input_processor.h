@@ -24,12 +24,14 @@ struct PromptInput {
 // Stateless but for references; any thread.
 class InputProcessor {
  public:
-  // All arguments outlive this object.  tokenizer may be null (token ids only: no bad_words, no stop strings).
+  // All arguments outlive this object.  tokenizer may be null (token ids only: no bad_words, no
+  // stop strings).
   InputProcessor(EngineClient& engine, const Tokenizer* tokenizer, const SamplingLimits& limits);
 
   // One EngineRequest per completion (params.n), with fresh ids, resolved max_tokens and seeds
-  // (seed + index).  Fails with 400: empty prompt, token id out of range, parameter out of range, prompt
-  // and min/max_tokens against max_model_len (code context_length_exceeded, with the numbers).
+  // (seed + index).  Fails with 400: empty prompt, token id out of range, parameter out of range,
+  // prompt and min/max_tokens against max_model_len (code context_length_exceeded, with the
+  // numbers).
   Expected<std::vector<EngineRequest>, RequestError> process(PromptInput input) const;
 
  private:

@@ -22,8 +22,9 @@ class OutputProcessor {
   OutputProcessor(const Tokenizer* tokenizer, std::shared_ptr<const SamplingParams> params,
                   const std::vector<int32_t>& prompt_token_ids, int index);
 
-  // What is new for the client.  If the output carries a finish_reason that `result` did not (a stop
-  // string was found), the caller aborts the request in the engine.  Nothing comes after the finish.
+  // What is new for the client.  If the output carries a finish_reason that `result` did not (a
+  // stop string was found), the caller aborts the request in the engine.  Nothing comes after the
+  // finish.
   CompletionOutput process(StepResult&& result);
 
   bool finished() const { return finished_; }

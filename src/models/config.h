@@ -2,18 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 namespace quire {
 
 // Fields that everyone needs; the rest is read by the model's own file from `raw`.
 struct ModelConfig {
-  std::string path;                    // of config.json, for messages
-  std::string architecture;            // architectures[0]
+  std::string path;          // of config.json, for messages
+  std::string architecture;  // architectures[0]
   std::string model_type;
   int hidden_size = 0;
   int num_hidden_layers = 0;
@@ -22,7 +21,7 @@ struct ModelConfig {
   int head_dim = 0;
   int intermediate_size = 0;
   int vocab_size = 0;
-  int max_position_embeddings = 0;     // scaled context length where rope scaling extends it
+  int max_position_embeddings = 0;  // scaled context length where rope scaling extends it
   bool tie_word_embeddings = false;
   std::string torch_dtype;             // "float32" where absent
   std::vector<int32_t> eos_token_ids;  // config.json's and generation_config.json's, no duplicates
@@ -30,7 +29,7 @@ struct ModelConfig {
   // Sampling defaults of generation_config.json, where present.
   std::optional<float> temperature, top_p, repetition_penalty, min_p;
   std::optional<int> top_k, max_new_tokens;
-  nlohmann::json raw;                  // config.json
+  nlohmann::json raw;  // config.json
 };
 
 // Reads DIRECTORY/config.json and generation_config.json (optional).

@@ -36,15 +36,15 @@ class Model {
 
 struct ModelLoadOptions {
   std::string directory;
-  std::string dtype = "auto";         // auto: the checkpoint's; else float32, float16, bfloat16
-  std::string load_format = "auto";   // auto, safetensors, dummy
-  int max_model_len = 0;              // rope tables cover at least this many positions; 0 = config's
-  uint64_t seed = 0;                  // of dummy weights
+  std::string dtype = "auto";        // auto: the checkpoint's; else float32, float16, bfloat16
+  std::string load_format = "auto";  // auto, safetensors, dummy
+  int max_model_len = 0;             // rope tables cover at least this many positions; 0 = config's
+  uint64_t seed = 0;                 // of dummy weights
 };
 
 struct LoadedModel {
   std::unique_ptr<Model> model;
-  DType dtype = DType::kF32;          // of the weights and of the KV cache
+  DType dtype = DType::kF32;  // of the weights and of the KV cache
 };
 
 // Builds the model that config.architectures names and loads its weights.

@@ -8,8 +8,8 @@
 
 namespace quire {
 
-// Scratch memory of one stream: a bump allocator that grows until the largest step has been seen, and
-// does not allocate after that.  Kernels take what they need and give it back with the scope.
+// Scratch memory of one stream: a bump allocator that grows until the largest step has been seen,
+// and does not allocate after that.  Kernels take what they need and give it back with the scope.
 class Workspace {
  public:
   // 64-byte aligned, uninitialised; valid until the Scope that was open at the call ends.
@@ -30,7 +30,8 @@ class Workspace {
  private:
   void release(int64_t mark);
 
-  static constexpr int kMaxChunks = 32;  // chunks double in size, so this bounds nothing in practice
+  static constexpr int kMaxChunks =
+      32;  // chunks double in size, so this bounds nothing in practice
   Buffer chunks_[kMaxChunks];
   int num_chunks_ = 0;
   int64_t used_ = 0;  // over all chunks; a request that does not fit skips to the next chunk

@@ -41,7 +41,9 @@ struct TensorView {
 
   TensorView() = default;
   TensorView(void* data, Shape shape, DType dtype)
-      : data(data), shape(shape), dtype(dtype),
+      : data(data),
+        shape(shape),
+        dtype(dtype),
         row_stride(shape.rank == 0 || shape[0] == 0 ? 0 : shape.num_elements() / shape[0]) {}
 
   bool empty() const { return data == nullptr; }
@@ -83,7 +85,7 @@ class Buffer {
 
  private:
   struct Unmap {
-    int64_t num_bytes = 0;
+    int64_t num_bytes;
     void operator()(std::byte* data) const;
   };
   std::unique_ptr<std::byte, Unmap> data_;
@@ -93,7 +95,8 @@ class Buffer {
 class Tensor {
  public:
   Tensor() = default;
-  Tensor(Shape shape, DType dtype) : buffer_(shape.num_elements() * size_of(dtype)), view_(buffer_.data(), shape, dtype) {}
+  Tensor(Shape shape, DType dtype)
+      : buffer_(shape.num_elements() * size_of(dtype)), view_(buffer_.data(), shape, dtype) {}
   const TensorView& view() const { return view_; }
   bool empty() const { return view_.empty(); }
 

@@ -1,0 +1,102 @@
+// quire bench latency: the time of one batch of equal prompts, again and again.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "cli/bench/bench_engine.h"
+#include "cli/bench/bench_report.h"
+#include "cli/command.h"
+#include "cli/flags.h"
+#include "cli/local_model.h"
+#include "cli/sampling_json.h"
+
+namespace quire {
+namespace {
+
+struct LatencyFlags {
+  EngineFlags engine;
+  ReportFlags report;
+  nlohmann::json sampling;
+  int input_len = 32;
+  int output_len = 128;
+  int batch_size = 8;
+  int num_iters = 30;
+  int num_iters_warmup = 10;
+};
+
+void add_latency_flags(CLI::App& app, LatencyFlags& flags) {
+  const char* group = "Batch";
+  add_human_int(app, "--input-len", flags.input_len, "Prompt tokens", 1)->group(group);
+  add_human_int(app, "--output-len", flags.output_len, "Output tokens", 1)->group(group);
+  add_human_int(app, "--batch-size", flags.batch_size, "Prompts at once", 1)->group(group);
+  add_human_int(app, "--num-iters", flags.num_iters, "Batches measured", 1)->group(group);
+  add_human_int(app, "--num-iters-warmup", flags.num_iters_warmup, "Batches before", 0)
+      ->group(group);
+  add_sampling_flags(app, flags.sampling);
+  add_report_flags(app, flags.report);
+  add_engine_flags(app, flags.engine);
+}
+
+}  // namespace
+
+int run_bench_latency(const CommandArgs& args) {
+  CLI::App app("Measure the time of one batch, prompt and output.", "bench latency");
+  set_up_app(app);
+  LatencyFlags flags;
+  // Prompts repeat over the iterations; found in the cache they would not be measured.
+  flags.engine.config.enable_prefix_caching = false;
+  add_latency_flags(app, flags);
+  if (!parse_flags(app, args)) {
+    return 0;
+  }
+  settle_model(flags.engine);
+  const LocalModel model = load_local_model(flags.engine, TokenizerUse::kOptional);
+  const EngineInfo& info = model.engine->info();
+  const std::vector<BenchPrompt> prompts =
+      make_token_prompts({.num_prompts = flags.batch_size,
+                          .random_input_len = flags.input_len,
+                          .random_output_len = flags.output_len,
+                          .seed = flags.engine.config.seed},
+                         info.vocab_size);
+  for (int i = 0; i < flags.num_iters_warmup; ++i) {
+    run_on_engine(*model.engine, prompts, flags.sampling);
+  }
+  std::vector<double> latencies;
+  std::vector<double> first_tokens;
+  std::vector<double> decode_rates;  // output tokens after the first, per second, of the batch
+  for (int i = 0; i < flags.num_iters; ++i) {
+    const EngineRunResult result = run_on_engine(*model.engine, prompts, flags.sampling);
+    double ttft_s = 0;
+    for (const RequestTiming& timing : result.timings) {
+      ttft_s = std::max(ttft_s, timing.ttft_s);
+    }
+    latencies.push_back(result.duration_s);
+    first_tokens.push_back(ttft_s);
+    const double decode_s = result.duration_s - ttft_s;
+    decode_rates.push_back(decode_s > 0 ? flags.batch_size * (flags.output_len - 1) / decode_s : 0);
+  }
+
+  const std::vector<double> percentiles = {10, 25, 50, 75, 90, 99};
+  const Distribution latency = distribution(latencies, percentiles);
+  const Distribution ttft = distribution(first_tokens, {});
+  const Distribution decode = distribution(decode_rates, {});
+  fmt::print("Avg latency: {:.4f} s\n", latency.mean);
+  nlohmann::ordered_json percentile_json;
+  for (size_t i = 0; i < percentiles.size(); ++i) {
+    fmt::print("{}% percentile latency: {:.4f} s\n", percentiles[i], latency.percentiles[i]);
+    percentile_json[fmt::format("{}", percentiles[i])] = latency.percentiles[i];
+  }
+  fmt::print("Median time to the batch's first tokens: {:.4f} s\n", ttft.median);
+  fmt::print("Median decode rate: {:.2f} tokens/s\n", decode.median);
+  nlohmann::ordered_json report = report_head("latency", args, flags.engine.config.model, &info);
+  report.update(nlohmann::ordered_json{{"avg_latency", latency.mean},
+                                       {"latencies", latencies},
+                                       {"percentiles", percentile_json},
+                                       {"median_ttft_s", ttft.median},
+                                       {"median_decode_tokens_per_second", decode.median}});
+  save_report(flags.report, report);
+  return 0;
+}
+
+}  // namespace quire

@@ -1,0 +1,262 @@
+// quire serve: a model behind the OpenAI API.
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <mutex>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/flags.h"
+#include "cli/human_number.h"
+#include "cli/local_model.h"
+#include "cli/request_pool.h"
+#include "cli/signal_watcher.h"
+#include "cli/stats_logger.h"
+#include "cli/version.h"
+#include "server/server.h"
+
+namespace quire {
+namespace {
+
+constexpr double kStatsIntervalSeconds = 10;  // vLLM's default
+
+struct ServeFlags {
+  EngineFlags engine;
+  ServerConfig server;
+  std::vector<std::string> api_key_files;
+  std::string log_level = "info";
+  bool disable_log_stats = false;
+};
+
+void add_http_flags(CLI::App& app, ServeFlags& flags) {
+  ServerConfig& server = flags.server;
+  const char* group = "Server";
+  app.add_option("--host", server.host, "Address to listen on; 0.0.0.0: all interfaces")
+      ->type_name("ADDRESS")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--port", server.port, "Port; 0: any free one")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--api-key", server.api_keys, "Key that clients of /v1 must send; may be repeated")
+      ->type_name("KEY")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--api-key-file", flags.api_key_files,
+                 "File with one key per line; may be repeated")
+      ->type_name("FILE")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--served-model-name", server.served_model_names,
+                 "Names the model answers to, the first being reported; none: MODEL as given")
+      ->type_name("NAME")
+      ->expected(1, CLI::detail::expected_max_vector_size)
+      ->group(group);
+  app.add_option("--response-role", server.response_role, "Role of the answers in a chat")
+      ->type_name("ROLE")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-logprobs", server.limits.max_logprobs,
+                 "Most logprobs a request may ask for per token; -1: all")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  add_switch(app, "enable-prompt-tokens-details", server.enable_prompt_tokens_details,
+             "Report cached prompt tokens in usage")
+      ->group(group);
+  add_switch(app, "enable-request-id-headers", server.enable_request_id_headers,
+             "Send X-Request-Id with each answer")
+      ->group(group);
+  add_switch(app, "return-tokens-as-token-ids", server.return_tokens_as_token_ids,
+             "Write tokens in logprobs as token_id:N")
+      ->group(group);
+  add_switch(app, "enable-force-include-usage", server.enable_force_include_usage,
+             "Send usage at the end of every stream")
+      ->group(group);
+}
+
+void add_limit_flags(CLI::App& app, ServeFlags& flags) {
+  ServerConfig& server = flags.server;
+  const char* group = "Limits";
+  add_human_int(app, "--max-connections", server.max_connections, "Open connections", 1)
+      ->group(group);
+  add_human_int(app, "--max-body-bytes", server.max_body_bytes, "Largest request body", 1)
+      ->default_str("32M")
+      ->group(group);
+  add_human_int(app, "--io-threads", server.io_threads,
+                "Threads for HTTP and text, beside the compute threads", 1)
+      ->group(group);
+  app.add_option("--request-timeout", server.request_timeout_s,
+                 "Seconds a client has to send its request")
+      ->check(CLI::PositiveNumber)
+      ->type_name("S")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--keep-alive-timeout", server.keep_alive_timeout_s,
+                 "Seconds an idle connection stays open")
+      ->check(CLI::PositiveNumber)
+      ->type_name("S")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--shutdown-timeout", server.shutdown_timeout_s,
+                 "Seconds that running requests get after SIGTERM")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("S")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--log-level,--uvicorn-log-level", flags.log_level, "Least important line logged")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error", "critical", "trace"}))
+      ->type_name("LEVEL")
+      ->capture_default_str()
+      ->group("Logging");
+  app.add_flag(
+         "--disable-log-stats", flags.disable_log_stats,
+         fmt::format("Leave out the line of statistics every {:.0f} s", kStatsIntervalSeconds))
+      ->group("Logging");
+}
+
+void read_api_key_files(ServeFlags& flags) {
+  for (const std::string& path : flags.api_key_files) {
+    std::ifstream file(path);
+    const size_t before = flags.server.api_keys.size();
+    for (std::string line; std::getline(file, line);) {
+      line.erase(line.find_last_not_of(" \t\r") + 1);
+      if (!line.empty()) {
+        flags.server.api_keys.push_back(line);
+      }
+    }
+    if (flags.server.api_keys.size() == before) {
+      throw LoadError("--api-key-file " + path + " holds no key");
+    }
+  }
+}
+
+void log_model(const EngineFlags& flags, const EngineInfo& info, double load_s) {
+  const int64_t num_tokens = info.num_blocks * info.block_size;
+  spdlog::info("quire {} ({})", version_string(), version_commit());
+  spdlog::info("model {} ({}, {}), loaded in {:.2f} s from {}", flags.config.model,
+               info.architecture, info.dtype, load_s, info.model_path);
+  spdlog::info("CPU kernels {}, {} threads", info.cpu_isa, info.num_threads);
+  spdlog::info("KV cache {} blocks of {} = {} tokens; max model length {}", info.num_blocks,
+               info.block_size, format_count(num_tokens), format_count(info.max_model_len));
+  spdlog::info("max concurrency {:.1f} requests of full length; at most {} run at once",
+               info.max_model_len > 0
+                   ? static_cast<double>(num_tokens) / static_cast<double>(info.max_model_len)
+                   : 0.0,
+               info.max_num_seqs);
+}
+
+// The host as a client on this machine would write it.
+std::string client_host(const std::string& host) {
+  if (host == "0.0.0.0" || host == "::" || host.empty()) {
+    return "localhost";
+  }
+  return host.find(':') == std::string::npos ? host : "[" + host + "]";
+}
+
+void log_address(const ServerConfig& config, uint16_t port, bool has_chat_template) {
+  const std::string url = fmt::format("http://{}:{}", client_host(config.host), port);
+  const std::string key = config.api_keys.empty() ? "" : " -H \"Authorization: Bearer $API_KEY\"";
+  spdlog::info("listening on {}; try:", url);
+  const std::string& name = config.served_model_names.front();
+  const std::string body =
+      has_chat_template
+          ? fmt::format(
+                R"({{"model": "{}", "messages": [{{"role": "user", "content": "Hello!"}}]}})", name)
+          : fmt::format(R"({{"model": "{}", "prompt": "Once upon a time"}})", name);
+  spdlog::info("curl {}/v1/{}{} -H 'Content-Type: application/json' -d '{}'", url,
+               has_chat_template ? "chat/completions" : "completions", key, body);
+}
+
+// Turns the first SIGTERM or SIGINT into Server::stop() and the second into an exit.
+class Shutdown {
+ public:
+  // Signals that come before the server exists end the process: nothing is being served.
+  void on_signal(int signal) {
+    const std::lock_guard lock(mutex_);
+    if (server_ == nullptr || stopping_) {
+      _exit(128 + signal);
+    }
+    stopping_ = true;
+    spdlog::info("{}: finishing what runs; once more to leave at once", strsignal(signal));
+    server_->stop();
+  }
+  void watch(Server* server) {
+    const std::lock_guard lock(mutex_);
+    server_ = server;
+  }
+
+ private:
+  std::mutex mutex_;
+  Server* server_ = nullptr;
+  bool stopping_ = false;
+};
+
+void set_up_log(const std::string& level) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("quire"));
+  spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");
+  spdlog::set_level(spdlog::level::from_str(level));
+  spdlog::flush_on(spdlog::level::info);
+}
+
+}  // namespace
+
+int run_serve(const CommandArgs& args) {
+  CLI::App app("Serve a model over the OpenAI API: /v1/chat/completions, /v1/completions, ...",
+               "serve");
+  set_up_app(app);
+  ServeFlags flags;
+  add_http_flags(app, flags);
+  add_limit_flags(app, flags);
+  add_engine_flags(app, flags.engine);
+  std::string config_file;
+  app.add_option("--config", config_file,
+                 "Read flags from this flat YAML file; the command line wins")
+      ->type_name("FILE")
+      ->group("Other");
+  if (!parse_flags(app, args)) {
+    return 0;
+  }
+  settle_model(flags.engine);
+  read_api_key_files(flags);
+  set_up_log(flags.log_level);
+
+  Shutdown shutdown;
+  const SignalWatcher watcher({SIGTERM, SIGINT}, [&](int signal) { shutdown.on_signal(signal); });
+  const Clock::time_point start = Clock::now();
+  const LocalModel model = load_local_model(flags.engine, TokenizerUse::kRequired);
+  const EngineInfo& info = model.engine->info();
+  log_model(flags.engine, info, seconds_since(start));
+
+  ServerConfig& config = flags.server;
+  if (config.served_model_names.empty()) {
+    config.served_model_names = {flags.engine.config.model};
+  }
+  config.chat_template = model.chat_config.source;
+  config.limits.vocab_size = info.vocab_size;
+  config.default_params = model.default_params;
+  Server server(config, *model.engine,
+                {.tokenizer = model.tokenizer.get(),
+                 .chat_template = model.chat_template.get(),
+                 .chat_config = model.chat_config});
+  shutdown.watch(&server);
+  log_address(config, server.port(), model.chat_template != nullptr);
+  std::unique_ptr<StatsLogger> stats_logger;
+  if (!flags.disable_log_stats) {
+    stats_logger = std::make_unique<StatsLogger>(*model.engine, kStatsIntervalSeconds);
+  }
+  server.run();
+  shutdown.watch(nullptr);
+  spdlog::info("stopped");
+  return 0;
+}
+
+}  // namespace quire

@@ -1,0 +1,192 @@
+#include "cli/flags.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "cli/edit_distance.h"
+#include "cli/human_number.h"
+#include "cli/vllm_flags.h"
+
+namespace quire {
+namespace {
+
+// Help lines as "--[no-]switch   meaning (default: on)".
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(40); }
+
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
+    const std::string name = option->get_name(is_positional, !is_positional);
+    const size_t negation = name.find(",--no-");
+    return negation == std::string::npos ? name : "--[no-]" + name.substr(2, negation - 2);
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string text;
+    if (option->get_type_size() != 0 && !option->get_type_name().empty()) {
+      text = " " + option->get_type_name();
+    }
+    const bool many = option->get_expected_max() > 1;
+    return text + (many ? " ..." : "") + (option->get_required() ? " (required)" : "");
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    const std::string& value = option->get_default_str();
+    const bool shown = !value.empty() && value != "[]" && value != "{}";
+    return option->get_description() + (shown ? " (default: " + value + ")" : "");
+  }
+};
+
+bool is_flag(const std::string& word) {
+  return word.size() > 1 && word[0] == '-' && (word[1] < '0' || word[1] > '9') && word[1] != '.';
+}
+
+// "--max_model_len=4" -> "--max-model-len=4".
+std::string with_dashes(std::string word) {
+  if (word.rfind("--", 0) == 0) {
+    const size_t end = std::min(word.find('='), word.size());
+    std::replace(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(end), '_', '-');
+  }
+  return word;
+}
+
+std::string flag_name(const std::string& word) { return word.substr(0, word.find('=')); }
+
+std::vector<std::string> flag_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      names.push_back("--" + name);
+    }
+  }
+  return names;
+}
+
+[[noreturn]] void unknown_flag(const CLI::App& app, const std::string& name) {
+  std::string nearest;
+  size_t best = std::max<size_t>(3, name.size() / 3);
+  for (const std::string& candidate : flag_names(app)) {
+    const size_t distance = edit_distance(name, candidate);
+    if (distance < best) {
+      best = distance;
+      nearest = candidate;
+    }
+  }
+  throw LoadError(fmt::format("unknown flag {}{}; see quire {} --help", name,
+                              nearest.empty() ? "" : ", did you mean " + nearest + "?",
+                              app.get_name()));
+}
+
+// Flags of vLLM that this app lacks: refuses them, or drops the ones whose meaning does not matter
+// here.
+CommandArgs without_vllm_flags(const CLI::App& app, const CommandArgs& args) {
+  CommandArgs kept;
+  for (size_t i = 0; i < args.size(); ++i) {
+    const std::string name = flag_name(args[i]);
+    const bool known = !is_flag(name) || app.get_option_no_throw(name) != nullptr ||
+                       (name[1] != '-' && find_vllm_flag(name) == nullptr);
+    if (known) {
+      kept.push_back(args[i]);
+      continue;
+    }
+    const VllmFlag* flag = find_vllm_flag(name);
+    if (flag == nullptr) {
+      unknown_flag(app, name);
+    }
+    if (!flag->ignored) {
+      throw LoadError(fmt::format("{} is not supported: {}", name, flag->message));
+    }
+    std::cerr << "quire: " << name << " has no effect: " << flag->message << '\n';
+    const bool value_follows =
+        name == args[i] && flag->takes_value && i + 1 < args.size() && !is_flag(args[i + 1]);
+    i += value_follows ? 1 : 0;
+  }
+  return kept;
+}
+
+// Puts the words of a --config file in front, if one is given.
+CommandArgs with_config_file(const CLI::App& app, const CommandArgs& args) {
+  if (app.get_option_no_throw("--config") == nullptr) {
+    return args;
+  }
+  std::optional<std::string> path;
+  CommandArgs rest;
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (args[i] == "--config" && i + 1 < args.size()) {
+      path = args[++i];
+    } else if (args[i].rfind("--config=", 0) == 0) {
+      path = args[i].substr(9);
+    } else {
+      rest.push_back(args[i]);
+    }
+  }
+  if (!path) {
+    return args;
+  }
+  CommandArgs words = read_config_file(*path, rest);
+  words.insert(words.end(), rest.begin(), rest.end());
+  return words;
+}
+
+}  // namespace
+
+void set_up_app(CLI::App& app) {
+  app.formatter(std::make_shared<HelpFormatter>());
+  app.set_help_flag("-h,--help", "Print this help");
+  app.get_help_ptr()->group("Other");
+}
+
+bool parse_flags(CLI::App& app, const CommandArgs& args) {
+  CommandArgs words;
+  std::transform(args.begin(), args.end(), std::back_inserter(words), with_dashes);
+  const bool wants_help = std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return word == "--help" || word == "-h";
+  });
+  if (wants_help) {
+    std::cout << app.help("quire " + app.get_name()) << std::flush;
+    return false;
+  }
+  words = without_vllm_flags(app, with_config_file(app, words));
+  std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
+  try {
+    app.parse(std::move(words));
+  } catch (const CLI::ParseError& error) {
+    throw LoadError(fmt::format("{}; see quire {} --help", error.what(), app.get_name()));
+  }
+  return true;
+}
+
+CLI::Option* add_switch(CLI::App& app, const std::string& name, bool& target,
+                        const std::string& description) {
+  CLI::Option* option = app.add_flag("--" + name + ",!--no-" + name, target, description);
+  option->default_str(target ? "on" : "off");
+  return option;
+}
+
+template <typename Int>
+CLI::Option* add_human_int(CLI::App& app, const std::string& name, Int& target,
+                           const std::string& description, int64_t least) {
+  const auto assign = [&target, least, name](const std::string& text) {
+    const auto number = parse_human_int(text);
+    if (!number) {
+      throw CLI::ValidationError(name, number.error());
+    }
+    if (*number < least || *number > std::numeric_limits<Int>::max()) {
+      throw CLI::ValidationError(name, fmt::format("{} is out of range, at least {}", text, least));
+    }
+    target = static_cast<Int>(*number);
+  };
+  CLI::Option* option = app.add_option_function<std::string>(name, assign, description);
+  return option->type_name("N")->default_str(std::to_string(target));
+}
+
+template CLI::Option* add_human_int<int>(CLI::App&, const std::string&, int&, const std::string&,
+                                         int64_t);
+template CLI::Option* add_human_int<int64_t>(CLI::App&, const std::string&, int64_t&,
+                                             const std::string&, int64_t);
+
+}  // namespace quire

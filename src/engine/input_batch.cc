@@ -1,0 +1,124 @@
+#include "engine/input_batch.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace quire {
+namespace {
+
+Tensor make_i32(Shape shape) { return {shape, DType::kI32}; }
+
+// The first `rows` rows of a tensor.
+TensorView head(const Tensor& tensor, int64_t rows) { return tensor.view().rows_view(0, rows); }
+
+}  // namespace
+
+InputBatch::InputBatch(const InputBatchConfig& config, const KVCacheSpec& spec,
+                       std::vector<ForwardBatch::Layer> layers)
+    : block_size_(spec.block_size),
+      max_num_tokens_(config.max_num_tokens),
+      max_num_seqs_(config.max_num_seqs),
+      token_ids_(make_i32({config.max_num_tokens})),
+      positions_(make_i32({config.max_num_tokens})),
+      query_start_loc_(make_i32({config.max_num_seqs + 1})),
+      seq_lens_(make_i32({config.max_num_seqs})) {
+  const int max_blocks_per_seq = (config.max_model_len + block_size_ - 1) / block_size_;
+  for (size_t group = 0; group < spec.groups.size(); ++group) {
+    slot_mappings_.push_back(make_i32({config.max_num_tokens}));
+    block_tables_.push_back(make_i32({config.max_num_seqs, max_blocks_per_seq}));
+  }
+  batch_.groups.resize(spec.groups.size());
+  batch_.layers = std::move(layers);
+}
+
+void InputBatch::build(const SchedulerOutput& step, std::span<RequestRow* const> rows) {
+  const auto num_seqs = static_cast<int>(rows.size());
+  CHECK(step.rows.size() == rows.size() && num_seqs <= max_num_seqs_, num_seqs, " rows");
+  CHECK(step.total_num_scheduled_tokens <= max_num_tokens_, step.total_num_scheduled_tokens,
+        " tokens in a step of at most ", max_num_tokens_);
+  auto* query_start_loc = query_start_loc_.view().as<int32_t>();
+  int num_tokens = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const ScheduledRow& scheduled = step.rows[i];
+    query_start_loc[i] = num_tokens;
+    seq_lens_.view().as<int32_t>()[i] =
+        scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
+    gather_tokens(scheduled, *rows[i], num_tokens);
+    gather_blocks(scheduled, *rows[i], i);
+    num_tokens += scheduled.num_scheduled_tokens;
+  }
+  query_start_loc[num_seqs] = num_tokens;
+  CHECK(num_tokens == step.total_num_scheduled_tokens, num_tokens, " tokens scheduled, ",
+        step.total_num_scheduled_tokens, " announced");
+
+  batch_.num_tokens = num_tokens;
+  batch_.token_ids = head(token_ids_, num_tokens);
+  batch_.positions = head(positions_, num_tokens);
+  for (size_t group = 0; group < batch_.groups.size(); ++group) {
+    batch_.groups[group].slot_mapping = head(slot_mappings_[group], num_tokens);
+    batch_.groups[group].attention = {.num_seqs = num_seqs,
+                                      .query_start_loc = head(query_start_loc_, num_seqs + 1),
+                                      .seq_lens = head(seq_lens_, num_seqs),
+                                      .block_table = head(block_tables_[group], num_seqs)};
+  }
+}
+
+void InputBatch::gather_tokens(const ScheduledRow& scheduled, const RequestRow& row,
+                               int first_token) {
+  const int begin = scheduled.num_computed_tokens;
+  const int count = scheduled.num_scheduled_tokens;
+  CHECK(begin + count <= static_cast<int>(row.token_ids.size()), "request ", scheduled.id,
+        ": tokens ", begin, " + ", count, " of ", row.token_ids.size());
+  std::copy_n(row.token_ids.data() + begin, count, token_ids_.view().as<int32_t>() + first_token);
+  auto* positions = positions_.view().as<int32_t>() + first_token;
+  for (int t = 0; t < count; ++t) positions[t] = begin + t;
+  for (size_t group = 0; group < slot_mappings_.size(); ++group) {
+    const std::vector<int32_t>& blocks = row.block_ids[group];
+    auto* slots = slot_mappings_[group].view().as<int32_t>() + first_token;
+    for (int t = 0; t < count; ++t) {
+      const int position = begin + t;
+      const auto block = static_cast<size_t>(position / block_size_);
+      DCHECK(block < blocks.size(), "no block for position ", position);
+      slots[t] = blocks[block] * block_size_ + position % block_size_;
+    }
+  }
+}
+
+void InputBatch::gather_blocks(const ScheduledRow& scheduled, const RequestRow& row, size_t seq) {
+  const int seq_len = scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
+  const int num_blocks = (seq_len + block_size_ - 1) / block_size_;
+  for (size_t group = 0; group < block_tables_.size(); ++group) {
+    const std::vector<int32_t>& blocks = row.block_ids[group];
+    CHECK(num_blocks <= static_cast<int>(blocks.size()) &&
+              num_blocks <= block_tables_[group].view().shape[1],
+          "request ", scheduled.id, ": ", seq_len, " tokens in ", blocks.size(), " blocks");
+    std::copy_n(blocks.data(), num_blocks,
+                block_tables_[group].view().row<int32_t>(static_cast<int64_t>(seq)));
+  }
+}
+
+std::vector<ForwardBatch::Layer> make_forward_layers(const KVCacheSpec& spec,
+                                                     std::span<const AttentionLayerShape> layers,
+                                                     DType dtype, std::byte* arena) {
+  std::vector<ForwardBatch::Layer> result(layers.size());
+  for (size_t group = 0; group < spec.groups.size(); ++group) {
+    const std::vector<int>& members = spec.groups[group].layer_indices;
+    for (size_t i = 0; i < members.size(); ++i) {
+      const AttentionLayerShape& shape = layers[static_cast<size_t>(members[i])];
+      result[static_cast<size_t>(members[i])] = {
+          .group = static_cast<int>(group),
+          .cache = {.arena = arena,
+                    .block_bytes = spec.block_bytes,
+                    .layer_offset = static_cast<int64_t>(i) * spec.layer_bytes_per_block,
+                    .block_size = spec.block_size,
+                    .num_kv_heads = shape.num_kv_heads,
+                    .head_dim = shape.head_dim,
+                    .dtype = dtype}};
+    }
+  }
+  return result;
+}
+
+}  // namespace quire

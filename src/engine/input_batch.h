@@ -1,0 +1,56 @@
+// This step's inputs, gathered from the rows into the tensors that the model reads.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "engine/request_rows.h"
+#include "kvcache/kv_cache_spec.h"
+#include "models/model.h"
+#include "nn/forward_context.h"
+
+namespace quire {
+
+struct InputBatchConfig {
+  int max_num_tokens = 0;  // of one step
+  int max_num_seqs = 0;    // of one step
+  int max_model_len = 0;
+};
+
+// Thread: device.  All memory is taken at construction; the tensors are overwritten by the next
+// build().
+class InputBatch {
+ public:
+  // `layers`: from make_forward_layers.
+  InputBatch(const InputBatchConfig& config, const KVCacheSpec& spec,
+             std::vector<ForwardBatch::Layer> layers);
+
+  // rows[i] is the row of step.rows[i], its block table extended for this step.
+  void build(const SchedulerOutput& step, std::span<RequestRow* const> rows);
+
+  const ForwardBatch& forward_batch() const { return batch_; }
+  // Index in the step's tokens of the first token of step.rows[i].
+  int query_start(size_t i) const { return query_start_loc_.view().as<int32_t>()[i]; }
+
+ private:
+  void gather_tokens(const ScheduledRow& scheduled, const RequestRow& row, int first_token);
+  void gather_blocks(const ScheduledRow& scheduled, const RequestRow& row, size_t seq);
+
+  int block_size_;
+  int max_num_tokens_;
+  int max_num_seqs_;
+  Tensor token_ids_;                   // [max_num_tokens] i32
+  Tensor positions_;                   // [max_num_tokens] i32
+  Tensor query_start_loc_;             // [max_num_seqs + 1] i32
+  Tensor seq_lens_;                    // [max_num_seqs] i32
+  std::vector<Tensor> slot_mappings_;  // per group, [max_num_tokens] i32
+  std::vector<Tensor> block_tables_;   // per group, [max_num_seqs, max_blocks_per_seq] i32
+  ForwardBatch batch_;
+};
+
+// Group and place in the arena of every attention layer, in the order of the model.
+std::vector<ForwardBatch::Layer> make_forward_layers(const KVCacheSpec& spec,
+                                                     std::span<const AttentionLayerShape> layers,
+                                                     DType dtype, std::byte* arena);
+
+}  // namespace quire

@@ -1,0 +1,60 @@
+// The engine that lives in this process: owns model, device, scheduler and the engine thread.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "base/thread_pool.h"
+#include "engine/engine_client.h"
+#include "engine/engine_core.h"
+#include "engine/model_runner.h"
+#include "models/model.h"
+#include "tensor/stream.h"
+
+namespace quire {
+
+// The CPU: compute threads, and the order of work on them.
+struct CpuDevice {
+  explicit CpuDevice(const ThreadPoolOptions& options) : pool(options), stream(pool) {}
+  ThreadPool pool;
+  Stream stream;
+};
+
+struct LocalEngineParts {
+  EngineInfo info;
+  EngineCoreConfig core;
+  SchedulerConfig scheduler;
+  StepExecutorConfig executor;
+  const KernelTable* kernels = nullptr;
+  std::unique_ptr<CpuDevice> device;
+  std::unique_ptr<Model> model;  // loaded with the device's stream
+};
+
+class LocalEngine final : public EngineClient {
+ public:
+  // Warms up, then starts the loop.
+  explicit LocalEngine(LocalEngineParts parts);
+  ~LocalEngine() override;
+  LocalEngine(const LocalEngine&) = delete;
+  LocalEngine& operator=(const LocalEngine&) = delete;
+
+  RequestId next_id() override { return next_id_.fetch_add(1); }
+  Expected<void, RequestError> add(EngineRequest request, StepSink sink) override {
+    return core_.add(std::move(request), std::move(sink));
+  }
+  void abort(RequestId id) override { core_.abort(id); }
+  bool reset_prefix_cache() override { return core_.reset_prefix_cache(); }
+  EngineStats stats() const override { return core_.stats(); }
+  const EngineInfo& info() const override { return parts_.info; }
+
+ private:
+  const LocalEngineParts parts_;
+  std::atomic<RequestId> next_id_{1};
+  Scheduler scheduler_;
+  ModelRunner runner_;
+  EngineCore core_;
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace quire

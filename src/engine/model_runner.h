@@ -1,0 +1,34 @@
+// Where the two planes meet: hands steps to the device and takes their results, in order.
+// Owns the device thread; owns no policy.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "engine/device_worker.h"
+#include "engine/step_executor.h"
+
+namespace quire {
+
+// A step that the device has been given.
+struct PendingStep {
+  uint64_t ticket = 0;
+  std::shared_ptr<ModelRunnerOutput> output;  // written by the device until the ticket is done
+};
+
+// Thread: one owner (the engine thread); the executor is touched by the device thread only.
+class ModelRunner {
+ public:
+  explicit ModelRunner(std::unique_ptr<StepExecutor> executor) : executor_(std::move(executor)) {}
+
+  // Queues the step behind those launched before it and returns at once.
+  PendingStep launch(std::shared_ptr<const SchedulerOutput> step);
+  // Waits for the step.  Throws DeviceError if it failed, or one before it.
+  ModelRunnerOutput collect(PendingStep pending);
+
+ private:
+  std::unique_ptr<StepExecutor> executor_;
+  DeviceWorker worker_;  // last: its thread uses the executor
+};
+
+}  // namespace quire

@@ -1,0 +1,153 @@
+#include "engine/resolve_config.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+constexpr int kMinModelLen = 2;  // a prompt token and a generated one
+constexpr int kDefaultMaxNumBatchedTokens = 2048;
+constexpr int64_t kMaxDefaultKVCacheBytes = int64_t{4} << 30;
+constexpr int64_t kDefaultKVCacheBytes = int64_t{1} << 30;  // where free memory is unknown
+// The rest of free memory stays with weights read lazily, activations and the system.
+constexpr int64_t kAvailableMemoryDivisor = 2;
+
+[[noreturn]] void refuse(const std::string& message) { throw LoadError(message); }
+
+void require_positive(int value, const char* flag) {
+  if (value < 1) refuse(std::string(flag) + " must be at least 1, got " + std::to_string(value));
+}
+
+void check_values(const EngineConfig& config) {
+  require_positive(config.max_num_seqs, "--max-num-seqs");
+  require_positive(config.max_queue_len, "--max-queue-len");
+  if (config.block_size < 16 || config.block_size % 16 != 0) {
+    refuse("--block-size must be a multiple of 16, got " + std::to_string(config.block_size));
+  }
+  if (config.max_model_len < 0 || config.max_num_batched_tokens < 0 ||
+      config.kv_cache_memory_bytes < 0 || config.long_prefill_token_threshold < 0) {
+    refuse(
+        "--max-model-len, --max-num-batched-tokens, --kv-cache-memory-bytes and "
+        "--long-prefill-token-threshold must not be negative");
+  }
+}
+
+// The length asked for, or the model's; the cache may lower the latter.
+int requested_max_model_len(const EngineConfig& config, int model_max) {
+  if (config.max_model_len > model_max) {
+    refuse("--max-model-len " + std::to_string(config.max_model_len) +
+           " exceeds the model's max_position_embeddings of " + std::to_string(model_max));
+  }
+  if (config.max_model_len > 0 && config.max_model_len < kMinModelLen) {
+    refuse("--max-model-len must be at least " + std::to_string(kMinModelLen));
+  }
+  return config.max_model_len > 0 ? config.max_model_len : model_max;
+}
+
+int resolve_max_num_batched_tokens(const EngineConfig& config, int max_model_len) {
+  const int needed =
+      std::max(config.max_num_seqs, config.enable_chunked_prefill ? 1 : max_model_len);
+  if (config.max_num_batched_tokens == 0) return std::max(kDefaultMaxNumBatchedTokens, needed);
+  if (config.max_num_batched_tokens < needed) {
+    refuse("--max-num-batched-tokens " + std::to_string(config.max_num_batched_tokens) +
+           " is less than " + std::to_string(needed) +
+           (needed == config.max_num_seqs ? ", the value of --max-num-seqs"
+                                          : ", the maximum model length without chunked prefill"));
+  }
+  return config.max_num_batched_tokens;
+}
+
+// Memory of the block arena: as asked for, or a share of what is free, but no more than all
+// sequences can use.
+int64_t resolve_kv_cache_bytes(const EngineConfig& config, int64_t available_bytes,
+                               int64_t blocks_per_sequence, int64_t block_bytes) {
+  if (config.kv_cache_memory_bytes > 0) return config.kv_cache_memory_bytes;
+  const int64_t share =
+      available_bytes > 0 ? available_bytes / kAvailableMemoryDivisor : kDefaultKVCacheBytes;
+  const int64_t usable = (config.max_num_seqs * blocks_per_sequence + 1) * block_bytes;
+  return std::min({kMaxDefaultKVCacheBytes, share, usable});
+}
+
+// Blocks that fit into `bytes`; slots are numbered with 32 bits.
+int64_t resolve_num_blocks(int64_t bytes, const KVCacheSpec& spec) {
+  const int64_t max_blocks = std::numeric_limits<int32_t>::max() / spec.block_size;
+  return std::min(bytes / spec.block_bytes, max_blocks);
+}
+
+// The longest sequence up to `max_len`, in whole blocks, that the pool can hold beside the null
+// block.
+int longest_sequence(const KVCacheSpec& spec, int64_t num_blocks, int max_len, int batched_tokens) {
+  const auto fits = [&](int length) {
+    return num_blocks_for_request(spec, length, batched_tokens) <= num_blocks - 1;
+  };
+  if (fits(max_len)) return max_len;
+  int low = 0;  // in blocks: low fits, high does not
+  int high = (max_len + spec.block_size - 1) / spec.block_size;
+  while (high - low > 1) {
+    const int middle = low + (high - low) / 2;
+    (fits(middle * spec.block_size) ? low : high) = middle;
+  }
+  return low * spec.block_size;
+}
+
+int resolve_max_model_len(const EngineConfig& config, int requested, int longest,
+                          int64_t needed_bytes) {
+  const std::string needed = "the KV cache of one sequence of " + std::to_string(requested) +
+                             " tokens takes " + std::to_string(needed_bytes) + " bytes";
+  if (longest < kMinModelLen) refuse(needed + "; raise --kv-cache-memory-bytes");
+  if (longest < requested && config.max_model_len > 0) {
+    refuse("--max-model-len " + std::to_string(requested) + " does not fit: " + needed +
+           "; raise --kv-cache-memory-bytes or lower --max-model-len to " +
+           std::to_string(longest));
+  }
+  return std::min(longest, requested);
+}
+
+}  // namespace
+
+ResolvedConfig resolve_config(const EngineConfig& config, const ModelFacts& facts) {
+  check_values(config);
+  const KVCacheSpec& spec = facts.kv_cache_spec;
+  const int requested = requested_max_model_len(config, facts.max_model_len);
+  const int batched_tokens = resolve_max_num_batched_tokens(config, requested);
+  const int64_t blocks_per_sequence = num_blocks_for_request(spec, requested, batched_tokens);
+  const int64_t bytes =
+      resolve_kv_cache_bytes(config, facts.available_bytes, blocks_per_sequence, spec.block_bytes);
+  const int64_t num_blocks = resolve_num_blocks(bytes, spec);
+  const int max_model_len = resolve_max_model_len(
+      config, requested, longest_sequence(spec, num_blocks, requested, batched_tokens),
+      blocks_per_sequence * spec.block_bytes);
+
+  ResolvedConfig resolved;
+  resolved.scheduler = {.max_num_seqs = config.max_num_seqs,
+                        .max_num_batched_tokens = batched_tokens,
+                        .max_model_len = max_model_len,
+                        .enable_chunked_prefill = config.enable_chunked_prefill,
+                        .long_prefill_token_threshold = config.long_prefill_token_threshold,
+                        .policy = config.scheduling_policy,
+                        .enable_prefix_caching = config.enable_prefix_caching,
+                        .async_scheduling = config.async_scheduling,
+                        .num_blocks = num_blocks,
+                        .kv_cache_spec = spec};
+  resolved.batch = {.max_num_tokens = batched_tokens,
+                    .max_num_seqs = config.max_num_seqs,
+                    .max_model_len = max_model_len};
+  return resolved;
+}
+
+SamplingParams default_sampling_params(const ModelConfig& config) {
+  SamplingParams params;
+  params.temperature = config.temperature.value_or(params.temperature);
+  params.top_p = config.top_p.value_or(params.top_p);
+  params.top_k = config.top_k.value_or(params.top_k);
+  params.min_p = config.min_p.value_or(params.min_p);
+  params.repetition_penalty = config.repetition_penalty.value_or(params.repetition_penalty);
+  if (config.max_new_tokens) params.max_tokens = config.max_new_tokens;
+  return params;
+}
+
+}  // namespace quire

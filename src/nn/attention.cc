@@ -1,0 +1,98 @@
+#include "nn/attention.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "nn/scratch.h"
+
+namespace quire {
+namespace {
+
+// [tokens, heads * head_dim] as [tokens, heads, head_dim]; the rows stay strided.
+TensorView split_heads(const TensorView& x, int64_t head_dim) {
+  TensorView view = x;
+  view.shape = Shape{x.rows(), x.shape[1] / head_dim, head_dim};
+  return view;
+}
+
+LinearOptions qkv_options(const AttentionOptions& o) {
+  const int64_t kv_size = int64_t{o.num_kv_heads} * o.head_dim;
+  return {.in_features = o.hidden_size,
+          .parts = {{"q_proj", int64_t{o.num_heads} * o.head_dim},
+                    {"k_proj", kv_size},
+                    {"v_proj", kv_size}},
+          .bias = o.qkv_bias};
+}
+
+LinearOptions output_options(const AttentionOptions& o) {
+  return {.in_features = int64_t{o.num_heads} * o.head_dim,
+          .parts = {{"o_proj", o.hidden_size}},
+          .bias = o.output_bias};
+}
+
+}  // namespace
+
+Attention::Attention(const BuildContext& build, const AttentionOptions& options)
+    : options_(options),
+      qkv_(build, qkv_options(options)),
+      output_(build, output_options(options)) {
+  if (options.qk_norm_eps) {
+    const RmsNormOptions norm{.size = options.head_dim, .eps = *options.qk_norm_eps};
+    q_norm_.emplace(build.at("q_norm"), norm);
+    k_norm_.emplace(build.at("k_norm"), norm);
+  }
+}
+
+Attention::Attention(const AttentionOptions& options, Linear qkv, Linear output)
+    : options_(options), qkv_(std::move(qkv)), output_(std::move(output)) {
+  CHECK(!options.qk_norm_eps, "this constructor loads no norms");
+}
+
+void Attention::forward_heads(ForwardContext& context, int layer_index, const TensorView& x,
+                              const TensorView& out) const {
+  Scratch scratch(context);
+  const int64_t q_size = int64_t{options_.num_heads} * options_.head_dim;
+  const int64_t kv_size = int64_t{options_.num_kv_heads} * options_.head_dim;
+  const TensorView qkv = scratch.matrix(x.rows(), q_size + 2 * kv_size);
+  const TensorView q = qkv.columns_view(0, q_size);
+  const TensorView k = qkv.columns_view(q_size, kv_size);
+  const TensorView v = qkv.columns_view(q_size + kv_size, kv_size);
+  const ForwardBatch::Layer& layer = context.batch.layers[static_cast<size_t>(layer_index)];
+  const ForwardBatch::Group& group = context.batch.groups[static_cast<size_t>(layer.group)];
+
+  qkv_.forward(context, x, qkv);
+  if (q_norm_) {
+    q_norm_->forward(context, split_heads(q, options_.head_dim), split_heads(q, options_.head_dim));
+    k_norm_->forward(context, split_heads(k, options_.head_dim), split_heads(k, options_.head_dim));
+  }
+  if (options_.rotary != nullptr)
+    options_.rotary->forward(context, qkv.columns_view(0, q_size + kv_size));
+  context.kernels.kv_cache_write(
+      context.stream, {.k = k, .v = v, .slot_mapping = group.slot_mapping, .cache = layer.cache});
+  context.kernels.paged_attention(context.stream, {.q = q,
+                                                   .out = out,
+                                                   .cache = layer.cache,
+                                                   .batch = &group.attention,
+                                                   .num_heads = options_.num_heads,
+                                                   .scale = options_.scale,
+                                                   .softcap = options_.softcap,
+                                                   .sliding_window = options_.sliding_window});
+}
+
+void Attention::forward(ForwardContext& context, int layer_index, const TensorView& x,
+                        const TensorView& out) const {
+  Scratch scratch(context);
+  const TensorView heads = scratch.matrix(x.rows(), output_.in_features());
+  forward_heads(context, layer_index, x, heads);
+  output_.forward(context, heads, out);
+}
+
+void Attention::forward_add(ForwardContext& context, int layer_index, const TensorView& x,
+                            const TensorView& out) const {
+  Scratch scratch(context);
+  const TensorView heads = scratch.matrix(x.rows(), output_.in_features());
+  forward_heads(context, layer_index, x, heads);
+  output_.forward_add(context, heads, out);
+}
+
+}  // namespace quire

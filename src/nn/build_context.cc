@@ -1,0 +1,124 @@
+#include "nn/build_context.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "tensor/float16.h"
+
+namespace quire {
+namespace {
+
+// How each stored type becomes a float and back.  memcpy because checkpoints may be unaligned.
+struct F32 {
+  using Bits = float;
+  static float to_float(float bits) { return bits; }
+  static float from_float(float value) { return value; }
+};
+struct F16 {
+  using Bits = uint16_t;
+  static float to_float(uint16_t bits) { return f16_to_float(bits); }
+  static uint16_t from_float(float value) { return float_to_f16(value); }
+};
+struct BF16 {
+  using Bits = uint16_t;
+  static float to_float(uint16_t bits) { return bf16_to_float(bits); }
+  static uint16_t from_float(float value) { return float_to_bf16(value); }
+};
+
+// Calls f with the tag of a floating-point type.
+template <typename F>
+void dispatch_float(DType dtype, F f) {
+  switch (dtype) {
+    case DType::kF32:
+      return f(F32{});
+    case DType::kF16:
+      return f(F16{});
+    case DType::kBF16:
+      return f(BF16{});
+    case DType::kI32:
+      break;
+  }
+  CHECK(false, "not a floating-point type: ", to_string(dtype));
+}
+
+// `count` elements; `from_step` is the distance in elements between those read.
+template <typename From, typename To>
+void convert_elements(const std::byte* from, int64_t from_step, std::byte* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    typename From::Bits in;
+    std::memcpy(&in, from + i * from_step * static_cast<int64_t>(sizeof(in)), sizeof(in));
+    const typename To::Bits out = To::from_float(From::to_float(in));
+    std::memcpy(to + i * static_cast<int64_t>(sizeof(out)), &out, sizeof(out));
+  }
+}
+
+template <typename From, typename To>
+void convert_rows(const ConvertArgs& args, int64_t begin, int64_t end) {
+  const int64_t columns = args.to.shape.num_elements() / args.to.rows();
+  const auto* from = static_cast<const std::byte*>(args.from.data);
+  for (int64_t row = begin; row < end; ++row) {
+    std::byte* to = args.to.rows_view(row, 1).as<std::byte>();
+    if (args.transposed) {
+      convert_elements<From, To>(from + row * sizeof(typename From::Bits), args.to.rows(), to,
+                                 columns);
+      continue;
+    }
+    const int64_t source = args.row_order.empty() ? row : args.row_order[static_cast<size_t>(row)];
+    const std::byte* source_row = args.from.rows_view(source, 1).as<std::byte>();
+    if constexpr (std::is_same_v<From, To>) {
+      std::memcpy(to, source_row, static_cast<size_t>(columns) * sizeof(typename To::Bits));
+    } else {
+      convert_elements<From, To>(source_row, 1, to, columns);
+    }
+  }
+}
+
+}  // namespace
+
+void convert(ThreadPool& pool, const ConvertArgs& args) {
+  CHECK(args.from.shape.num_elements() == args.to.shape.num_elements(), "shapes differ");
+  CHECK(args.row_order.empty() || static_cast<int64_t>(args.row_order.size()) == args.to.rows());
+  dispatch_float(args.from.dtype, [&]<typename From>(From) {
+    dispatch_float(args.to.dtype, [&]<typename To>(To) {
+      pool.parallel_for(args.to.rows(), 1, [&](int64_t begin, int64_t end) {
+        convert_rows<From, To>(args, begin, end);
+      });
+    });
+  });
+}
+
+BuildContext BuildContext::at(std::string_view name) const {
+  BuildContext child = *this;
+  child.prefix = name_of(name);
+  return child;
+}
+
+BuildContext BuildContext::at(std::string_view name, int index) const {
+  return at(std::string(name) + "." + std::to_string(index));
+}
+
+std::string BuildContext::name_of(std::string_view leaf) const {
+  if (prefix.empty() || leaf.empty()) return prefix + std::string(leaf);
+  return prefix + "." + std::string(leaf);
+}
+
+Tensor BuildContext::load_vector(std::string_view leaf, int64_t size) const {
+  Tensor vector(Shape{size}, DType::kF32);
+  const TensorView from = weights.take(name_of(leaf), Shape{size});
+  convert(stream.pool(), {.from = from, .to = vector.view()});
+  weights.release(from);
+  weight_bytes += size * size_of(DType::kF32);
+  return vector;
+}
+
+Tensor BuildContext::load_matrix(std::string_view leaf, int64_t rows, int64_t columns) const {
+  Tensor matrix(Shape{rows, columns}, dtype);
+  const TensorView from = weights.take(name_of(leaf), Shape{rows, columns});
+  convert(stream.pool(), {.from = from, .to = matrix.view()});
+  weights.release(from);
+  weight_bytes += rows * columns * size_of(dtype);
+  return matrix;
+}
+
+}  // namespace quire

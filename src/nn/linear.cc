@@ -1,0 +1,94 @@
+#include "nn/linear.h"
+
+#include <cstdint>
+
+#include "base/check.h"
+
+namespace quire {
+namespace {
+
+bool is_aligned(const TensorView& view) {
+  return reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(size_of(view.dtype)) == 0;
+}
+
+Shape stored_shape(const LinearOptions& options, const LinearPart& part) {
+  return options.transposed ? Shape{options.in_features, part.out_features}
+                            : Shape{part.out_features, options.in_features};
+}
+
+int64_t total_out_features(const LinearOptions& options) {
+  int64_t total = 0;
+  for (const LinearPart& part : options.parts) total += part.out_features;
+  return total;
+}
+
+// Stacks the parts in the order and type in which they are to be packed.
+Tensor stack_parts(const BuildContext& build, const LinearOptions& options) {
+  Tensor stacked(Shape{total_out_features(options), options.in_features}, build.dtype);
+  int64_t begin = 0;
+  for (const LinearPart& part : options.parts) {
+    const TensorView from =
+        build.weights.take(build.at(part.name).name_of("weight"), stored_shape(options, part));
+    convert(build.stream.pool(), {.from = from,
+                                  .to = stacked.view().rows_view(begin, part.out_features),
+                                  .row_order = options.row_order,
+                                  .transposed = options.transposed});
+    build.weights.release(from);
+    begin += part.out_features;
+  }
+  return stacked;
+}
+
+PackedWeight pack(const BuildContext& build, const LinearOptions& options) {
+  if (options.parts.size() == 1 && !options.transposed && options.row_order.empty()) {
+    const LinearPart& part = options.parts.front();
+    const TensorView view =
+        build.weights.take(build.at(part.name).name_of("weight"), stored_shape(options, part));
+    if (view.dtype == build.dtype && is_aligned(view)) {
+      PackedWeight packed = build.kernels.pack_weight(build.stream, {.weight = view});
+      build.weights.release(view);
+      return packed;
+    }
+  }
+  const Tensor stacked = stack_parts(build, options);
+  return build.kernels.pack_weight(build.stream, {.weight = stacked.view()});
+}
+
+Tensor load_bias(const BuildContext& build, const LinearOptions& options) {
+  Tensor bias(Shape{total_out_features(options)}, DType::kF32);
+  int64_t begin = 0;
+  for (const LinearPart& part : options.parts) {
+    const TensorView from =
+        build.weights.take(build.at(part.name).name_of("bias"), Shape{part.out_features});
+    convert(build.stream.pool(), {.from = from,
+                                  .to = bias.view().rows_view(begin, part.out_features),
+                                  .row_order = options.row_order});
+    build.weights.release(from);
+    begin += part.out_features;
+  }
+  build.weight_bytes += begin * size_of(DType::kF32);
+  return bias;
+}
+
+}  // namespace
+
+Linear::Linear(const BuildContext& build, const LinearOptions& options)
+    : weight_(pack(build, options)) {
+  CHECK(options.row_order.empty() || (options.parts.size() == 1 && !options.transposed));
+  build.weight_bytes += weight_.data.num_bytes();
+  if (options.bias) bias_ = load_bias(build, options);
+}
+
+void Linear::forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
+  context.kernels.gemm(context.stream,
+                       {.x = x, .weight = &weight_, .bias = bias_.view(), .out = out});
+}
+
+void Linear::forward_add(ForwardContext& context, const TensorView& x,
+                         const TensorView& out) const {
+  context.kernels.gemm(
+      context.stream,
+      {.x = x, .weight = &weight_, .bias = bias_.view(), .out = out, .accumulate = true});
+}
+
+}  // namespace quire

@@ -1,0 +1,45 @@
+// A dense layer, or several of them that read the same input, packed as one weight.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nn/build_context.h"
+#include "nn/forward_context.h"
+
+namespace quire {
+
+// One of the checkpoint's matrices that are stacked, in order, along the output.
+struct LinearPart {
+  std::string name;  // below the context's prefix; empty for the prefix itself
+  int64_t out_features = 0;
+};
+
+struct LinearOptions {
+  int64_t in_features = 0;
+  std::vector<LinearPart> parts = {};
+  bool bias = false;
+  // The checkpoint holds [in_features, out_features] (HF Conv1D).
+  bool transposed = false;
+  // With one part: output i is the checkpoint's output row_order[i]; empty = i.
+  std::vector<int64_t> row_order = {};
+};
+
+class Linear {
+ public:
+  // Loads NAME.weight [out_features, in_features] and NAME.bias [out_features] of every part.
+  Linear(const BuildContext& build, const LinearOptions& options);
+
+  int64_t out_features() const { return weight_.out_features; }
+  int64_t in_features() const { return weight_.in_features; }
+  // out = x * weight^T + bias.  x: [tokens, in_features], out: [tokens, out_features].
+  void forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
+  // out += x * weight^T + bias.
+  void forward_add(ForwardContext& context, const TensorView& x, const TensorView& out) const;
+
+ private:
+  PackedWeight weight_;
+  Tensor bias_;  // [out_features] f32 or empty
+};
+
+}  // namespace quire

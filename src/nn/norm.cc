@@ -1,0 +1,27 @@
+#include "nn/norm.h"
+
+namespace quire {
+
+RmsNorm::RmsNorm(const BuildContext& build, const RmsNormOptions& options)
+    : options_(options), weight_(build.load_vector("weight", options.size)) {}
+
+void RmsNorm::forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
+  context.kernels.rms_norm(context.stream, {.x = x,
+                                            .weight = weight_.view(),
+                                            .out = out,
+                                            .eps = options_.eps,
+                                            .weight_offset = options_.weight_offset});
+}
+
+LayerNorm::LayerNorm(const BuildContext& build, const LayerNormOptions& options)
+    : options_(options),
+      weight_(build.load_vector("weight", options.size)),
+      bias_(build.load_vector("bias", options.size)) {}
+
+void LayerNorm::forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
+  context.kernels.layer_norm(
+      context.stream,
+      {.x = x, .weight = weight_.view(), .bias = bias_.view(), .out = out, .eps = options_.eps});
+}
+
+}  // namespace quire

@@ -1,0 +1,85 @@
+"""quire serve as a process: its log, its signals, and quire's own clients against it."""
+import json
+import signal
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+
+from serving import Serving
+from tiny_model import BINARY, CommandTest
+
+
+def post(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+class ServeTest(CommandTest):
+    def test_log_says_what_is_served_and_how_to_ask(self):
+        with Serving(*self.engine_flags(), "--served-model-name", "tiny", "alias") as server:
+            curl = next(line for line in server.log.splitlines() if "curl " in line)
+            command = curl[curl.index("curl "):]
+            answer = subprocess.run(["bash", "-c", command + " -s"], capture_output=True, text=True, check=True)
+            self.assertEqual(json.loads(answer.stdout)["model"], "tiny")
+            for part in ("LlamaForCausalLM", "float32", "1 threads", "KV cache", "max concurrency", f":{server.port}"):
+                self.assertIn(part, server.log)
+            with urllib.request.urlopen(server.url + "/v1/models") as response:
+                self.assertEqual([model["id"] for model in json.load(response)["data"]], ["tiny", "alias"])
+
+    def test_terminate_drains_what_runs(self):
+        with Serving(*self.engine_flags()) as server:
+            answers = []
+            body = {"model": str(self.model), "prompt": "x", "max_tokens": 400, "ignore_eos": True}
+            client = threading.Thread(target=lambda: answers.append(post(server.url + "/v1/completions", body)))
+            client.start()
+            time.sleep(0.1)
+            server.process.send_signal(signal.SIGTERM)
+            client.join()
+            self.assertEqual(answers[0]["usage"]["completion_tokens"], 400)
+            self.assertEqual(server.wait(), 0)
+            self.assertIn("stopped", server.log)
+
+    def test_idle_server_leaves_at_once_on_interrupt(self):
+        with Serving(*self.engine_flags()) as server:
+            start = time.monotonic()
+            server.process.send_signal(signal.SIGINT)
+            self.assertEqual(server.wait(), 0)
+            self.assertLess(time.monotonic() - start, 5)
+
+    def test_taken_port_is_one_clear_line(self):
+        with Serving(*self.engine_flags()) as server:
+            error = self.quire("serve", *self.engine_flags(), "--port", server.port, status=1).stderr
+            self.assertIn(str(server.port), error.splitlines()[-1])
+
+    def test_defaults_from_the_command_line(self):
+        with Serving(*self.engine_flags(), "--override-generation-config",
+                     '{"temperature": 0, "max_new_tokens": 3}') as server:
+            body = {"model": str(self.model), "messages": [{"role": "user", "content": "x"}], "ignore_eos": True}
+            first = post(server.url + "/v1/chat/completions", body)
+            second = post(server.url + "/v1/chat/completions", body)
+            self.assertEqual(first["choices"][0]["message"], second["choices"][0]["message"])
+
+    def test_chat_and_complete_over_http(self):
+        with Serving(*self.engine_flags(), "--api-key", "k") as server:
+            flags = ["--url", server.url, "--max-tokens", "5", "--ignore-eos", "--stats"]
+            result = self.quire("chat", *flags, "--api-key", "k", "-q", "Hello")
+            self.assertIn("5 output tokens", result.stderr)
+            result = self.quire("complete", *flags, "--api-key", "k", stdin="one\ntwo\n")
+            self.assertEqual(result.stderr.count("5 output tokens"), 2)
+            self.assertIn("401", self.quire("chat", *flags, "-q", "Hello", status=1).stderr)
+
+    def test_interrupt_stops_the_answer_not_the_program(self):
+        with Serving(*self.engine_flags()) as server:
+            process = subprocess.Popen([BINARY, "complete", "--url", server.url, "--max-tokens", "480", "--ignore-eos",
+                                        "--stats"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE)
+            process.stdin.write(b"x\n")
+            process.stdin.flush()
+            process.stdout.read(1)  # the answer has begun
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(b"", timeout=60)
+            self.assertIn(b"interrupted", err)
+            self.assertEqual(process.returncode, 0, err)

@@ -1,0 +1,100 @@
+// The bundled model against HF Transformers (tools/demo_model/dump_reference.py).
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "golden/greedy.h"
+#include "models/model.h"
+#include "support/single_sequence.h"
+
+namespace quire {
+namespace {
+
+const std::string kModelDir = std::string(QUIRE_SOURCE_DIR) + "/models/quire-demo";
+const std::string kGoldenPath = std::string(QUIRE_SOURCE_DIR) + "/tests/golden/quire_demo.json";
+
+// Of the greatest logit.
+constexpr double kRelativeTolerance = 1e-4;
+constexpr double kNearTie = 2e-4;
+// HF's bf16 rounds every activation to 8 bits; two logits this close may change places.
+constexpr double kBf16NearTie = 0.02;
+
+// Without the scalar reference, on which many steps of a model of this size take too long.
+std::span<const KernelTable* const> fast_tables() {
+  const auto tables = all_tables();
+  return tables.size() > 1 ? tables.subspan(1) : tables;
+}
+
+class QuireDemo : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(kGoldenPath)) GTEST_SKIP() << kGoldenPath << " is absent";
+    std::ifstream(kGoldenPath) >> golden;
+  }
+  // Calls check(case, sequence, greatest logit of the case) for every case on each of `tables`.
+  template <typename Check>
+  void for_each_case(std::span<const KernelTable* const> tables, const std::string& dtype,
+                     Check check) {
+    ThreadPool pool({.num_threads = 2, .pin_threads = false});
+    Stream stream(pool);
+    const ModelConfig config = load_model_config(kModelDir);
+    for (const KernelTable* kernels : tables) {
+      SCOPED_TRACE(kernels->name);
+      const LoadedModel loaded =
+          load_model(config, {.directory = kModelDir, .dtype = dtype}, *kernels, stream);
+      for (const nlohmann::json& item : golden.at("cases")) {
+        SCOPED_TRACE(item.at("text").get<std::string>());
+        SingleSequence sequence(*loaded.model, *kernels, stream,
+                                {.cache_dtype = loaded.dtype, .max_tokens = 1024});
+        check(item, sequence, std::abs(item.at("top_logits").at(0).get<double>()));
+      }
+    }
+  }
+  static std::vector<int32_t> tokens(const nlohmann::json& list) {
+    return list.get<std::vector<int32_t>>();
+  }
+
+  nlohmann::json golden;
+};
+
+TEST_F(QuireDemo, LogitsMatchInFp32) {
+  for_each_case(all_tables(), "float32",
+                [&](const nlohmann::json& item, SingleSequence& sequence, double magnitude) {
+                  const std::vector<float> logits = sequence.append(tokens(item.at("ids"))).back();
+                  const auto expect_near = [&](const nlohmann::json& ids,
+                                               const nlohmann::json& expected) {
+                    ASSERT_EQ(ids.size(), expected.size());
+                    for (size_t i = 0; i < ids.size(); ++i) {
+                      EXPECT_NEAR(logits.at(ids[i].get<size_t>()), expected[i].get<double>(),
+                                  kRelativeTolerance * magnitude);
+                    }
+                  };
+                  expect_near(item.at("top_ids"), item.at("top_logits"));
+                  expect_near(golden.at("fixed_ids"), item.at("fixed_logits"));
+                });
+}
+
+TEST_F(QuireDemo, GreedyTokensMatchInFp32) {
+  for_each_case(fast_tables(), "float32",
+                [&](const nlohmann::json& item, SingleSequence& sequence, double magnitude) {
+                  expect_greedy(sequence, tokens(item.at("ids")),
+                                tokens(item.at("fp32_greedy").at("tokens")), kNearTie * magnitude);
+                });
+}
+
+TEST_F(QuireDemo, GreedyTokensMatchOrNearlyTieInBf16) {
+  for_each_case(fast_tables(), "bfloat16",
+                [&](const nlohmann::json& item, SingleSequence& sequence, double magnitude) {
+                  expect_greedy(sequence, tokens(item.at("ids")),
+                                tokens(item.at("bf16_greedy").at("tokens")),
+                                kBf16NearTie * magnitude);
+                });
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,105 @@
+// Runs one sequence through a Model over a paged cache, without the engine: for tests of models.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "models/model.h"
+
+namespace quire {
+
+// Thread: the caller's.  `model`, `kernels` and `stream` must outlive this.
+class SingleSequence {
+ public:
+  struct Options {
+    DType cache_dtype = DType::kF32;
+    int block_size = 16;
+    int max_tokens = 256;
+  };
+  SingleSequence(Model& model, const KernelTable& kernels, Stream& stream, const Options& options)
+      : model_(model),
+        kernels_(kernels),
+        stream_(stream),
+        options_(options),
+        num_blocks_((options.max_tokens + options.block_size - 1) / options.block_size) {
+    for (const AttentionLayerShape& shape : model.attention_layers()) {
+      batch_.layers.push_back({.group = 0,
+                               .cache = {.layer_offset = block_bytes_,
+                                         .block_size = options.block_size,
+                                         .num_kv_heads = shape.num_kv_heads,
+                                         .head_dim = shape.head_dim,
+                                         .dtype = options.cache_dtype}});
+      block_bytes_ += int64_t{2} * options.block_size * shape.num_kv_heads * shape.head_dim *
+                      size_of(options.cache_dtype);
+    }
+    arena_ = Buffer(num_blocks_ * block_bytes_);
+    for (ForwardBatch::Layer& layer : batch_.layers) {
+      layer.cache.arena = arena_.data();
+      layer.cache.block_bytes = block_bytes_;
+    }
+    // Backwards, so that a kernel that ignores the table is found out.
+    for (int i = 0; i < num_blocks_; ++i) block_table_.push_back(num_blocks_ - 1 - i);
+    batch_.groups.resize(1);
+  }
+
+  int num_tokens() const { return num_tokens_; }
+
+  // Appends tokens and returns the logits of each: [tokens.size()][vocab_size].
+  std::vector<std::vector<float>> append(std::span<const int32_t> tokens) {
+    const auto count = static_cast<int32_t>(tokens.size());
+    CHECK(num_tokens_ + count <= options_.max_tokens, "more than max_tokens");
+    std::vector<int32_t> ids(tokens.begin(), tokens.end());
+    std::vector<int32_t> positions, slots;
+    for (int32_t i = 0; i < count; ++i) {
+      const int32_t position = num_tokens_ + i;
+      positions.push_back(position);
+      slots.push_back(block_table_[static_cast<size_t>(position / options_.block_size)] *
+                          options_.block_size +
+                      position % options_.block_size);
+    }
+    num_tokens_ += count;
+    std::vector<int32_t> query_start_loc = {0, count};
+    std::vector<int32_t> seq_lens = {num_tokens_};
+
+    batch_.num_tokens = count;
+    batch_.token_ids = view_of(ids);
+    batch_.positions = view_of(positions);
+    batch_.groups[0].slot_mapping = view_of(slots);
+    batch_.groups[0].attention = {
+        .num_seqs = 1,
+        .query_start_loc = view_of(query_start_loc),
+        .seq_lens = view_of(seq_lens),
+        .block_table = TensorView(block_table_.data(), Shape{1, num_blocks_}, DType::kI32)};
+    ForwardContext context{.kernels = kernels_, .stream = stream_, .batch = batch_};
+    const Tensor hidden(Shape{count, model_.hidden_size()}, DType::kF32);
+    const Tensor logits(Shape{count, model_.vocab_size()}, DType::kF32);
+    model_.forward(context, hidden.view());
+    model_.compute_logits(context, hidden.view(), logits.view());
+
+    std::vector<std::vector<float>> rows;
+    for (int32_t i = 0; i < count; ++i) {
+      const float* row = logits.view().row<float>(i);
+      rows.emplace_back(row, row + model_.vocab_size());
+    }
+    return rows;
+  }
+
+ private:
+  static TensorView view_of(std::vector<int32_t>& values) {
+    return TensorView(values.data(), Shape{static_cast<int64_t>(values.size())}, DType::kI32);
+  }
+
+  Model& model_;
+  const KernelTable& kernels_;
+  Stream& stream_;
+  Options options_;
+  int num_blocks_;
+  int64_t block_bytes_ = 0;
+  Buffer arena_;
+  std::vector<int32_t> block_table_;
+  ForwardBatch batch_;
+  int num_tokens_ = 0;
+};
+
+}  // namespace quire
