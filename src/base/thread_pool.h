@@ -1,5 +1,5 @@
-// The compute threads of the CPU backend: fork-join over a static partition, no work stealing and no
-// OpenMP, so that results and timing are the same from run to run.
+// The compute threads of the CPU backend: fork-join over a static partition, no work stealing and
+// no OpenMP, so that results and timing are the same from run to run.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ class FunctionRef<R(Args...)> {
 };
 
 struct ThreadPoolOptions {
-  int num_threads = 0;     // the calling thread included; 0 = cores this process may use
-  bool pin_threads = true; // bind worker i to the i-th allowed core (the caller stays unbound)
+  int num_threads = 0;      // the calling thread included; 0 = cores this process may use
+  bool pin_threads = true;  // bind worker i to the i-th allowed core (the caller stays unbound)
 };
 
 // Thread: one owner calls run(); workers spin briefly after a job, then sleep.
@@ -44,8 +44,8 @@ class ThreadPool {
   // Calls task(thread_index) once on each of num_threads() threads, the caller being thread 0, and
   // returns when all have returned.  task must not throw and must not call run().
   void run(FunctionRef<void(int)> task);
-  // Splits [0, count) in num_threads() contiguous ranges whose bounds are multiples of `grain`, and calls
-  // task(begin, end) for the non-empty ones.
+  // Splits [0, count) in num_threads() contiguous ranges whose bounds are multiples of `grain`, and
+  // calls task(begin, end) for the non-empty ones.
   void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t)> task);
 
  private:

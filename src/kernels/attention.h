@@ -2,10 +2,10 @@
 //
 // The arena holds blocks of `block_bytes`; block b of a layer begins at
 //   arena + b * block_bytes + layer_offset,
-// and holds K then V for `block_size` tokens of all KV heads (2 * num_kv_heads * block_size * head_dim
-// elements).  The order of elements inside K and inside V is the backend's own: only its kv_cache_write
-// and paged_attention touch it.  It depends on nothing but block_size, num_kv_heads, head_dim and dtype.
-// Source: Kwon et al. 2023 (PagedAttention), arXiv:2309.06180.
+// and holds K then V for `block_size` tokens of all KV heads (2 * num_kv_heads * block_size *
+// head_dim elements).  The order of elements inside K and inside V is the backend's own: only its
+// kv_cache_write and paged_attention touch it.  It depends on nothing but block_size, num_kv_heads,
+// head_dim and dtype. Source: Kwon et al. 2023 (PagedAttention), arXiv:2309.06180.
 #pragma once
 
 #include <cstddef>
@@ -44,19 +44,20 @@ struct AttentionBatch {
   TensorView block_table;      // [num_seqs, max_blocks] i32
 };
 
-// Causal attention of this step's queries over the cached keys: query token t of a sequence has position
-// p = seq_len - (queries of the sequence) + t and sees key positions max(0, p - sliding_window + 1) .. p
-// (all of 0 .. p without a window).  Scores are q·k * scale, soft-capped if softcap > 0; softmax and sums
-// in f32.  A query's result is bitwise independent of the other queries, of chunking and of threads.
+// Causal attention of this step's queries over the cached keys: query token t of a sequence has
+// position p = seq_len - (queries of the sequence) + t and sees key positions max(0, p -
+// sliding_window + 1) .. p (all of 0 .. p without a window).  Scores are q·k * scale, soft-capped
+// if softcap > 0; softmax and sums in f32.  A query's result is bitwise independent of the other
+// queries, of chunking and of threads.
 struct PagedAttentionArgs {
-  TensorView q;              // [tokens, num_heads * head_dim] f32 (strided rows allowed)
-  TensorView out;            // [tokens, num_heads * head_dim] f32
+  TensorView q;    // [tokens, num_heads * head_dim] f32 (strided rows allowed)
+  TensorView out;  // [tokens, num_heads * head_dim] f32
   KVCacheView cache;
   const AttentionBatch* batch = nullptr;
-  int num_heads = 0;         // a multiple of num_kv_heads
+  int num_heads = 0;  // a multiple of num_kv_heads
   float scale = 0.0F;
-  float softcap = 0.0F;      // 0 = off
-  int sliding_window = 0;    // 0 = off
+  float softcap = 0.0F;    // 0 = off
+  int sliding_window = 0;  // 0 = off
 };
 using PagedAttentionFn = void (*)(Stream&, const PagedAttentionArgs&);
 

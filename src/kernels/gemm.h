@@ -14,7 +14,7 @@ struct PackedWeight {
   int64_t out_features = 0;  // N
   int64_t in_features = 0;   // K
   DType dtype = DType::kF32;
-  int layout = 0;            // of the table that packed it
+  int layout = 0;  // of the table that packed it
   bool empty() const { return out_features == 0; }
 };
 
@@ -23,14 +23,14 @@ struct PackWeightArgs {
 };
 using PackWeightFn = PackedWeight (*)(Stream&, const PackWeightArgs&);
 
-// out = x * weight^T (+ bias) (+ out).  Accumulates in f32 in an order that depends on K only: a row's
-// result is bitwise the same whatever M, the other rows and the number of threads.
+// out = x * weight^T (+ bias) (+ out).  Accumulates in f32 in an order that depends on K only: a
+// row's result is bitwise the same whatever M, the other rows and the number of threads.
 struct GemmArgs {
-  TensorView x;                        // [M, K] f32
-  const PackedWeight* weight = nullptr;// [N, K]
-  TensorView bias;                     // [N] f32 or empty
-  TensorView out;                      // [M, N] f32, must not alias x
-  bool accumulate = false;             // add to what `out` holds (a fused residual)
+  TensorView x;                          // [M, K] f32
+  const PackedWeight* weight = nullptr;  // [N, K]
+  TensorView bias;                       // [N] f32 or empty
+  TensorView out;                        // [M, N] f32, must not alias x
+  bool accumulate = false;               // add to what `out` holds (a fused residual)
 };
 using GemmFn = void (*)(Stream&, const GemmArgs&);
 

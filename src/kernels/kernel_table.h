@@ -15,7 +15,7 @@
 namespace quire {
 
 struct KernelTable {
-  const char* name = nullptr;  // "reference", "avx2", "avx512"
+  const char* name = nullptr;  // "reference", "avx2", "avx512", "amx"
   PackWeightFn pack_weight = nullptr;
   GemmFn gemm = nullptr;
   RmsNormFn rms_norm = nullptr;
@@ -36,8 +36,8 @@ struct KernelTable {
 // Every table that this machine can run, the reference first, then from the slowest to the fastest.
 std::span<const KernelTable* const> all_tables();
 
-// The table for --cpu-isa: "auto" gives the fastest.  Throws LoadError naming what this machine can run
-// if `isa` is unknown or not supported here.
+// The table for --cpu-isa: "auto" gives the fastest.  Throws LoadError naming what this machine can
+// run if `isa` is unknown or not supported here.
 const KernelTable& kernels_for(std::string_view isa);
 
 }  // namespace quire

@@ -8,11 +8,12 @@ namespace quire {
 
 // out = x / sqrt(mean(x^2) + eps) * (weight + weight_offset).
 // Source: Zhang & Sennrich 2019, arXiv:1910.07467; Gemma stores weight - 1 (HF modeling_gemma2.py).
-// x may be [tokens, heads, head_dim] (per-head norms): rows are the product of all but the last dimension.
+// x may be [tokens, heads, head_dim] (per-head norms): rows are the product of all but the last
+// dimension.
 struct RmsNormArgs {
-  TensorView x;          // [..., hidden] f32; dimension 0 may be strided
-  TensorView weight;     // [hidden] f32
-  TensorView out;        // shape of x, may alias x
+  TensorView x;       // [..., hidden] f32; dimension 0 may be strided
+  TensorView weight;  // [hidden] f32
+  TensorView out;     // shape of x, may alias x
   float eps = 1e-6F;
   float weight_offset = 0.0F;
 };

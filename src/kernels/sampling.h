@@ -10,29 +10,30 @@ namespace quire {
 
 // How each row is sampled; arrays of `rows` entries on the device of the table.
 struct SampleArgs {
-  TensorView logits;        // [rows, vocab] f32, already adjusted; may be overwritten
-  TensorView temperature;   // [rows] f32; 0 = greedy (smallest id among equals)
-  TensorView top_k;         // [rows] i32; 0 = off
-  TensorView top_p;         // [rows] f32; 1 = off
-  TensorView min_p;         // [rows] f32; 0 = off
-  const uint64_t* seeds = nullptr;      // [rows] key of the counter-based generator
-  const uint64_t* positions = nullptr;  // [rows] counter: index of the token to be drawn in its sequence
-  TensorView out;           // [rows] i32
+  TensorView logits;                // [rows, vocab] f32, already adjusted; may be overwritten
+  TensorView temperature;           // [rows] f32; 0 = greedy (smallest id among equals)
+  TensorView top_k;                 // [rows] i32; 0 = off
+  TensorView top_p;                 // [rows] f32; 1 = off
+  TensorView min_p;                 // [rows] f32; 0 = off
+  const uint64_t* seeds = nullptr;  // [rows] key of the counter-based generator
+  const uint64_t* positions =
+      nullptr;     // [rows] counter: index of the token to be drawn in its sequence
+  TensorView out;  // [rows] i32
 };
-// Order: temperature, min_p, top_k, top_p, then Gumbel-max with Philox4x32-10 numbers of (seed, position,
-// token id).  Source: Salmon et al. 2011 (Philox); vLLM's sampler for the order.
+// Order: temperature, min_p, top_k, top_p, then Gumbel-max with Philox4x32-10 numbers of (seed,
+// position, token id).  Source: Salmon et al. 2011 (Philox); vLLM's sampler for the order.
 using SampleFn = void (*)(Stream&, const SampleArgs&);
 
 // Log-softmax values of each row: of given tokens, and of the k most likely ones.
 struct LogprobsArgs {
-  TensorView logits;         // [rows, vocab] f32
-  TensorView token_ids;      // [rows] i32
-  TensorView num_top;        // [rows] i32, each <= max_top
+  TensorView logits;     // [rows, vocab] f32
+  TensorView token_ids;  // [rows] i32
+  TensorView num_top;    // [rows] i32, each <= max_top
   int max_top = 0;
-  TensorView logprob;        // out [rows] f32
-  TensorView rank;           // out [rows] i32: 1 + tokens with a greater logit
-  TensorView top_ids;        // out [rows, max_top] i32, most likely first, smaller id first among equals
-  TensorView top_logprobs;   // out [rows, max_top] f32
+  TensorView logprob;  // out [rows] f32
+  TensorView rank;     // out [rows] i32: 1 + tokens with a greater logit
+  TensorView top_ids;  // out [rows, max_top] i32, most likely first, smaller id first among equals
+  TensorView top_logprobs;  // out [rows, max_top] f32
 };
 using LogprobsFn = void (*)(Stream&, const LogprobsArgs&);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,27 +15,39 @@
 namespace quire {
 
 struct ServerConfig {
-  std::string host = "127.0.0.1";      // the CLI's default; 0.0.0.0 for all interfaces
-  uint16_t port = 8000;                // 0 = any free one (see Server::port)
-  std::vector<std::string> api_keys;   // empty = open; guards /v1
+  std::string host = "127.0.0.1";               // the CLI's default; 0.0.0.0 for all interfaces
+  uint16_t port = 8000;                         // 0 = any free one (see Server::port)
+  std::vector<std::string> api_keys;            // empty = open; guards /v1
   std::vector<std::string> served_model_names;  // the first is reported; not empty
-  std::string chat_template;           // Jinja source; empty = none
-  int io_threads = 1;                  // HTTP parsing, tokenisation and detokenisation
+  std::string chat_template;                    // Jinja source; empty = none
+  int io_threads = 1;                           // HTTP parsing and detokenisation
+  int num_worker_threads = 2;                   // JSON parsing, chat templates and tokenisation
   int64_t max_body_bytes = 32 << 20;
   int max_header_bytes = 16 << 10;
   int max_connections = 4096;
-  double request_timeout_s = 30.0;     // reading one request's header and body
+  double request_timeout_s = 30.0;  // reading one request's header and body
   double keep_alive_timeout_s = 75.0;
-  int64_t max_pending_output_bytes = 1 << 20;  // unsent bytes of one stream before its request is aborted
-  double shutdown_timeout_s = 30.0;    // draining after SIGTERM
+  int64_t max_pending_output_bytes =
+      1 << 20;                          // unsent bytes of one stream before its request is aborted
+  double write_stall_timeout_s = 30.0;  // a client that takes no byte for so long is cut
+  double shutdown_timeout_s = 30.0;     // draining after SIGTERM
+  int max_queued_preparations =
+      1024;  // requests waiting for a worker thread beyond which the answer is 429
+  int max_sequences_per_request = 1024;  // prompts times n
+  int64_t max_buffered_body_bytes =
+      512 << 20;  // of all request bodies held; beyond it the answer is 503
   bool enable_prompt_tokens_details = true;
   bool enable_request_id_headers = true;
   bool return_tokens_as_token_ids = false;
   bool enable_force_include_usage = false;
   SamplingLimits limits;
-  // Server-side defaults of sampling fields (from generation_config.json); used where a request is silent.
+  // Server-side defaults of sampling fields (from generation_config.json); used where a request is
+  // silent.
   SamplingParams default_params;
   std::string response_role = "assistant";
+  bool trust_request_chat_template = false;  // accept chat_template in requests
+  std::function<void(const std::string&)>
+      log_error;  // internal errors, one line each, any thread; may be empty
 };
 
 // What the server needs of the model's text side; outlives the server.
@@ -52,7 +65,9 @@ class Server {
   uint16_t port() const;
   // Serves until stop(); returns after draining.  The caller's thread is one of the I/O threads.
   void run();
-  // Async-signal-unsafe, any thread: stop accepting, finish or time out what runs, then return from run().
+  // Async-signal-unsafe, any thread: refuse new API requests with 503, finish or time out what
+  // runs, then return from run().  Probes and /metrics are answered meanwhile.  The second call
+  // ends what runs at once.
   void stop();
 
  private:

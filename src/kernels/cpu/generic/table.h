@@ -1,0 +1,34 @@
+// The kernels of one ISA as a table.
+#pragma once
+
+#include "kernels/cpu/generic/attention.h"
+#include "kernels/cpu/generic/elementwise.h"
+#include "kernels/cpu/generic/gemm.h"
+#include "kernels/cpu/generic/sampling.h"
+#include "kernels/kernel_table.h"
+
+namespace quire {
+
+template <class V>
+constexpr KernelTable make_table(const char* name) {
+  return {
+      .name = name,
+      .pack_weight = WeightPacker<V>::pack,
+      .gemm = gemm<V>,
+      .rms_norm = Elementwise<V>::rms_norm,
+      .layer_norm = Elementwise<V>::layer_norm,
+      .gated_activation = Elementwise<V>::gated_activation,
+      .activation = Elementwise<V>::activation,
+      .add = Elementwise<V>::add,
+      .softcap = Elementwise<V>::softcap,
+      .embedding = Elementwise<V>::embedding,
+      .gather_rows = Elementwise<V>::gather_rows,
+      .rope = Elementwise<V>::rope,
+      .kv_cache_write = kv_cache_write<V>,
+      .paged_attention = paged_attention<V>,
+      .sample = Sampling<V>::sample,
+      .logprobs = Sampling<V>::logprobs,
+  };
+}
+
+}  // namespace quire

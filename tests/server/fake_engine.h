@@ -1,0 +1,70 @@
+// An EngineClient without a model: tokens that are a function of prompt, seed and position, from a
+// thread of its own, at a speed the test chooses.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "engine/engine_client.h"
+
+namespace quire {
+
+struct FakeEngineOptions {
+  int max_model_len = 4096;
+  int max_num_seqs = 256;
+  int max_queue_len = 1024;
+  std::chrono::microseconds step_time{200};
+  int tokens_per_step = 1;     // of each sequence
+  int fail_after_tokens = -1;  // a sequence ends with kError after so many tokens; -1 = never
+};
+
+// A sequence generates the bytes of English words with some accents, CJK and emoji; EOS ends about
+// one in eight words if it is allowed.
+class FakeEngine : public EngineClient {
+ public:
+  explicit FakeEngine(const FakeEngineOptions& options);
+  ~FakeEngine() override;
+
+  RequestId next_id() override { return ++last_id_; }
+  Expected<void, RequestError> add(EngineRequest request, StepSink sink) override;
+  void abort(RequestId id) override;
+  bool reset_prefix_cache() override { return true; }
+  EngineStats stats() const override;
+  const EngineInfo& info() const override { return info_; }
+
+  // While paused no step runs.
+  void set_paused(bool paused);
+  // From now on add() answers 503 and stats() says why.
+  void fail();
+  int64_t num_aborts() const { return num_aborts_; }
+
+ private:
+  struct Sequence;
+
+  void run();
+  void step(Sequence& sequence);
+  static StepResult first_result(const Sequence& sequence);
+  static int32_t next_token(Sequence& sequence);
+
+  const FakeEngineOptions options_;
+  EngineInfo info_;
+  std::atomic<RequestId> last_id_{0};
+  std::atomic<int64_t> num_aborts_{0};
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::shared_ptr<Sequence>> waiting_;  // guarded by mutex_, as all below
+  std::set<RequestId> aborted_;
+  EngineStats stats_;
+  bool paused_ = false;
+  bool stopping_ = false;
+  std::vector<std::shared_ptr<Sequence>> running_;  // engine thread only
+  std::thread thread_;
+};
+
+}  // namespace quire
