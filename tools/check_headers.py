@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Compiles every header of src/ and include/ alone.  Usage: check_headers.py COMPILER"""
+"""Compiles every header of src/ and include/ alone.  Usage: check_headers.py COMPILER
+
+A header that is the first include of its own .cc file has been compiled alone by the build already.
+"""
 import concurrent.futures
 import os
 import pathlib
@@ -11,6 +14,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FRAGMENTS = ("src/kernels/cpu/generic/", "src/kernels/cpu/vec_")
 
 
+def is_proven(header):
+    source = header.with_suffix(".cc")
+    if not source.exists():
+        return False
+    first = next((line for line in source.read_text().splitlines() if line.startswith("#include")), "")
+    return first == f'#include "{header.relative_to(ROOT / "src")}"'
+
+
 def compile_alone(header):
     command = [sys.argv[1], "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wno-pragma-once-outside-header",
                f"-I{ROOT}/src", f"-I{ROOT}/include", "-x", "c++", str(header)]
@@ -20,10 +31,10 @@ def compile_alone(header):
 
 def main():
     headers = [p for top in ("src", "include") for p in sorted((ROOT / top).rglob("*.h"))
-               if not str(p.relative_to(ROOT)).startswith(FRAGMENTS)]
+               if not str(p.relative_to(ROOT)).startswith(FRAGMENTS) and not is_proven(p)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         failures = [text for text in pool.map(compile_alone, headers) if text]
-    print("\n".join(failures) or f"{len(headers)} headers compile alone")
+    print("\n".join(failures) or f"{len(headers)} headers without a source of their own compile alone")
     return 1 if failures else 0
 
 

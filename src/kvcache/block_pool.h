@@ -3,9 +3,9 @@
 // A block is free (reference count 0, on the free list) or held by one or more requests.  A block
 // may carry the hash of its content, under which later requests find it, held or free, until it is
 // handed out anew.  Block 0 is the null block: never handed out, never cached, any number of
-// holders. The free list is in order of reuse: blocks without a hash first, then least recently
-// freed. Every operation is O(1) and allocates no memory.  Thread: engine. Source: PagedAttention
-// (Kwon et al., SOSP 2023); free list and caching after vLLM V1's BlockPool.
+// holders.  The free list is in order of reuse: blocks without a hash first, then least recently
+// freed.  Every operation is O(1) and allocates no memory.  Thread: engine.
+// Source: PagedAttention (Kwon et al., SOSP 2023); free list and caching after vLLM V1's BlockPool.
 #pragma once
 
 #include <cstdint>

@@ -7,13 +7,12 @@
 // Steps and blocks.  Callers plan a step before the device has run the last one, so "computed"
 // below means "computed once every planned step has run".  That is enough, because the device runs
 // steps in order and, in each layer, writes the KV of all rows of a step before any row reads:
-//  - A block freed while a planned step still writes to it may be handed out at once: its new
-//  owner's
-//    writes belong to a later step, or to the same one if the old owner's row was never planned.
-//  - A block may be shared from the moment the step that fills it is planned.
-//  - A step in flight can't spoil a shared block: only full blocks of known tokens get a hash, and
-//  a
-//    row writes at positions at or after its num_computed_tokens, never again into a full block.
+//
+// - A block freed while a planned step still writes to it may be handed out at once: the writes of
+//   its new owner belong to a later step, or to the same one if the old owner's row was not planned.
+// - A block may be shared from the moment the step that fills it is planned.
+// - A step in flight can't spoil a shared block: only full blocks of known tokens get a hash, and a
+//   row writes at positions from its num_computed_tokens on, never again into a full block.
 #pragma once
 
 #include <cstdint>

@@ -5,8 +5,9 @@
 //   static DecoderOptions decoder_options(const BuildContext&, const ModelConfig&);
 //   static Norm make_norm(const BuildContext&, const ModelConfig&);
 //   Layer(const BuildContext&, const ModelConfig&, const LayerPlace&);
-//   void forward(ForwardContext&, int layer_index, const TensorView& x) const;  // x: residual
-//   stream, in place an `attention` with options().
+//   void forward(ForwardContext&, int layer_index, const TensorView& x) const;
+//     (x: the residual stream, in place)
+//   an `attention` with options()
 #pragma once
 
 #include <memory>
