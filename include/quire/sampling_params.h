@@ -12,7 +12,7 @@ namespace quire {
 // Ends a request whose output tail repeats.  Off while max_pattern_size is 0.
 struct RepetitionDetection {
   int max_pattern_size = 0;  // longest repeated n-gram looked for, in tokens
-  int min_pattern_size = 1;  // shortest
+  int min_pattern_size = 1;  // shortest; 0 = 1
   int min_count = 2;         // consecutive repetitions that end the request
 };
 
@@ -21,7 +21,7 @@ struct SamplingParams {
   float presence_penalty = 0.0F;       // [-2, 2], on generated tokens
   float frequency_penalty = 0.0F;      // [-2, 2], on generated tokens
   float repetition_penalty = 1.0F;     // > 0, on prompt and generated tokens; 1 = off
-  float temperature = 1.0F;            // [0, 2]; below 1e-5 greedy; raised to 0.01 otherwise
+  float temperature = 1.0F;            // [0, 2]; 0 = greedy; raised to 0.01 otherwise
   float top_p = 1.0F;                  // (0, 1]; 1 = off
   int top_k = 0;                       // 0 or -1 = off
   float min_p = 0.0F;                  // [0, 1], relative to the most likely token

@@ -21,4 +21,17 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& words) {
+  const std::string* nearest = nullptr;
+  size_t best = std::max<size_t>(3, word.size() / 3);  // as many changes are another word
+  for (const std::string& candidate : words) {
+    const size_t distance = edit_distance(word, candidate);
+    if (distance < best) {
+      best = distance;
+      nearest = &candidate;
+    }
+  }
+  return nearest == nullptr ? "" : ", did you mean " + *nearest + "?";
+}
+
 }  // namespace quire

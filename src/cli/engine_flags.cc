@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "cli/flags.h"
 #include "cli/human_number.h"
+#include "engine/engine.h"
 
 namespace quire {
 namespace {
@@ -116,7 +117,8 @@ void add_scheduler_flags(CLI::App& app, EngineConfig& config) {
 void add_hardware_flags(CLI::App& app, EngineConfig& config) {
   const char* group = "Hardware";
   app.add_option("--cpu-isa", config.cpu_isa,
-                 "Kernels to use; auto: the best this CPU has (reference, avx2, avx512)")
+                 fmt::format("Kernels to use; auto: the fastest of those this CPU can run ({})",
+                             fmt::join(available_cpu_isas(), ", ")))
       ->type_name("ISA")
       ->capture_default_str()
       ->group(group);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <sstream>
 
 #include "base/error.h"
 #include "cli/edit_distance.h"
@@ -16,28 +17,80 @@
 namespace quire {
 namespace {
 
-// Help lines as "--[no-]switch   meaning (default: on)".
+// Help as "--[no-]switch   meaning (default: on)", wrapped, the group "Other" last.
 class HelpFormatter : public CLI::Formatter {
  public:
-  HelpFormatter() { column_width(40); }
-
-  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
-    const std::string name = option->get_name(is_positional, !is_positional);
-    const size_t negation = name.find(",--no-");
-    return negation == std::string::npos ? name : "--[no-]" + name.substr(2, negation - 2);
-  }
-  std::string make_option_opts(const CLI::Option* option) const override {
-    std::string text;
-    if (option->get_type_size() != 0 && !option->get_type_name().empty()) {
-      text = " " + option->get_type_name();
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode /*mode*/) const override {
+    const auto* model = app->get_option_no_throw("MODEL");
+    std::string text = fmt::format("{}\n\nUsage: {}{} [FLAGS]\n", app->get_description(), name,
+                                   model == nullptr ? "" : " [MODEL]");
+    if (model != nullptr) {
+      text += "\n" + line("MODEL", model->get_description());
     }
-    const bool many = option->get_expected_max() > 1;
-    return text + (many ? " ..." : "") + (option->get_required() ? " (required)" : "");
+    std::vector<std::string> groups = app->get_groups();
+    std::rotate(std::find(groups.begin(), groups.end(), "Other"),
+                std::find(groups.begin(), groups.end(), "Other") + 1, groups.end());
+    for (const std::string& group : groups) {
+      std::string lines;
+      for (const CLI::Option* option : app->get_options()) {
+        if (option->get_group() == group && option->nonpositional()) {
+          lines += line(option_name(*option), option_meaning(*option));
+        }
+      }
+      text += lines.empty() ? "" : fmt::format("\n{}:\n{}", group, lines);
+    }
+    return text;
   }
-  std::string make_option_desc(const CLI::Option* option) const override {
-    const std::string& value = option->get_default_str();
+
+ private:
+  static constexpr size_t kNameWidth = 40;
+  static constexpr size_t kLineWidth = 110;
+
+  static std::string option_name(const CLI::Option& option) {
+    std::string name = option.get_name(false, true);
+    const size_t negation = name.find(",--no-");
+    if (negation != std::string::npos) {
+      return "--[no-]" + name.substr(2, negation - 2);
+    }
+    if (option.get_type_size() != 0) {
+      // CLI11 has "TYPE:{a,b}" of a choice, "N:POSITIVE" of a check.
+      const std::string type = option.get_type_name();
+      const size_t choice = type.find('{');
+      name += " " +
+              (choice == std::string::npos ? type.substr(0, type.find(':')) : type.substr(choice));
+    }
+    return name + (option.get_required() ? " (required)" : "");
+  }
+
+  static std::string option_meaning(const CLI::Option& option) {
+    const std::string& value = option.get_default_str();
     const bool shown = !value.empty() && value != "[]" && value != "{}";
-    return option->get_description() + (shown ? " (default: " + value + ")" : "");
+    return option.get_description() + (shown ? " (default: " + value + ")" : "");
+  }
+
+  // "  name      meaning" with the meaning's words wrapped in their column.
+  static std::string line(const std::string& name, const std::string& meaning) {
+    std::string text = "  " + name;
+    size_t column = text.size();
+    const auto new_line = [&] {
+      text += "\n" + std::string(kNameWidth, ' ');
+      column = kNameWidth;
+    };
+    if (column + 2 > kNameWidth) {
+      new_line();
+    }
+    text.resize(text.size() + kNameWidth - column, ' ');
+    column = kNameWidth;
+    std::istringstream words(meaning);
+    for (std::string word; words >> word;) {
+      if (column > kNameWidth && column + 1 + word.size() > kLineWidth) {
+        new_line();
+      }
+      text += (column == kNameWidth ? "" : " ") + word;
+      column += word.size() + 1;
+    }
+    return text + "\n";
   }
 };
 
@@ -66,21 +119,6 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   return names;
 }
 
-[[noreturn]] void unknown_flag(const CLI::App& app, const std::string& name) {
-  std::string nearest;
-  size_t best = std::max<size_t>(3, name.size() / 3);
-  for (const std::string& candidate : flag_names(app)) {
-    const size_t distance = edit_distance(name, candidate);
-    if (distance < best) {
-      best = distance;
-      nearest = candidate;
-    }
-  }
-  throw LoadError(fmt::format("unknown flag {}{}; see quire {} --help", name,
-                              nearest.empty() ? "" : ", did you mean " + nearest + "?",
-                              app.get_name()));
-}
-
 // Flags of vLLM that this app lacks: refuses them, or drops the ones whose meaning does not matter
 // here.
 CommandArgs without_vllm_flags(const CLI::App& app, const CommandArgs& args) {
@@ -95,14 +133,15 @@ CommandArgs without_vllm_flags(const CLI::App& app, const CommandArgs& args) {
     }
     const VllmFlag* flag = find_vllm_flag(name);
     if (flag == nullptr) {
-      unknown_flag(app, name);
+      throw LoadError(fmt::format("unknown flag {}{}; see quire {} --help", name,
+                                  did_you_mean(name, flag_names(app)), app.get_name()));
     }
-    if (!flag->ignored) {
+    if (flag->treatment == VllmFlag::Treatment::kRefused) {
       throw LoadError(fmt::format("{} is not supported: {}", name, flag->message));
     }
     std::cerr << "quire: " << name << " has no effect: " << flag->message << '\n';
-    const bool value_follows =
-        name == args[i] && flag->takes_value && i + 1 < args.size() && !is_flag(args[i + 1]);
+    const bool value_follows = flag->treatment == VllmFlag::Treatment::kDroppedWithValue &&
+                               name == args[i] && i + 1 < args.size() && !is_flag(args[i + 1]);
     i += value_follows ? 1 : 0;
   }
   return kept;
@@ -138,6 +177,8 @@ void set_up_app(CLI::App& app) {
   app.formatter(std::make_shared<HelpFormatter>());
   app.set_help_flag("-h,--help", "Print this help");
   app.get_help_ptr()->group("Other");
+  // A flag given twice: the last one counts, as in argparse.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
 bool parse_flags(CLI::App& app, const CommandArgs& args) {
@@ -147,7 +188,7 @@ bool parse_flags(CLI::App& app, const CommandArgs& args) {
     return word == "--help" || word == "-h";
   });
   if (wants_help) {
-    std::cout << app.help("quire " + app.get_name()) << std::flush;
+    std::cout << app.help("quire") << std::flush;
     return false;
   }
   words = without_vllm_flags(app, with_config_file(app, words));

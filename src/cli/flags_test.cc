@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <set>
+#include <sstream>
 
 #include "base/error.h"
 #include "cli/edit_distance.h"
@@ -48,40 +50,14 @@ TEST(Flags, DefaultsAreTheEngines) {
 }
 
 TEST(Flags, SetEveryEngineField) {
-  const EngineFlags flags = parse_engine({"org/model",
-                                          "--dtype",
-                                          "bfloat16",
-                                          "--max-model-len",
-                                          "32K",
-                                          "--max-num-seqs=64",
-                                          "--max_num_batched_tokens",
-                                          "4k",
-                                          "--block-size",
-                                          "32",
-                                          "--kv-cache-memory-bytes",
-                                          "2G",
-                                          "--no-enable-prefix-caching",
-                                          "--no-enable-chunked-prefill",
-                                          "--long-prefill-token-threshold",
-                                          "512",
-                                          "--scheduling-policy",
-                                          "priority",
-                                          "--seed",
-                                          "7",
-                                          "--load-format",
-                                          "dummy",
-                                          "--tokenizer",
-                                          "/t",
-                                          "--cpu-isa",
-                                          "avx2",
-                                          "--num-threads",
-                                          "3",
-                                          "--no-async-scheduling",
-                                          "--no-pin-threads",
-                                          "--max-queue-len",
-                                          "9",
-                                          "--generation-config",
-                                          "vllm"});
+  std::istringstream words(
+      "org/model --dtype bfloat16 --max-model-len 32K --max-num-seqs=64 "
+      "--max_num_batched_tokens 4k --block-size 32 --kv-cache-memory-bytes 2G "
+      "--no-enable-prefix-caching --no-enable-chunked-prefill --long-prefill-token-threshold 512 "
+      "--scheduling-policy priority --seed 7 --load-format dummy --tokenizer /t --cpu-isa avx2 "
+      "--num-threads 3 --no-async-scheduling --no-pin-threads --max-queue-len 9 "
+      "--generation-config vllm");
+  const EngineFlags flags = parse_engine({std::istream_iterator<std::string>(words), {}});
   const EngineConfig& config = flags.config;
   EXPECT_EQ(config.model, "org/model");
   EXPECT_EQ(config.dtype, "bfloat16");
@@ -174,10 +150,24 @@ TEST(Flags, VllmTableHasNoDuplicatesAndNoOwnFlags) {
   EngineFlags flags;
   add_engine_flags(app, flags);
   std::set<std::string> names;
-  for (const VllmFlag& flag : vllm_flags()) {
-    EXPECT_TRUE(names.insert(flag.name).second) << flag.name;
-    EXPECT_EQ(app.get_option_no_throw(flag.name), nullptr) << flag.name << " is supported";
+  for (const VllmFlag& row : vllm_flags()) {
+    std::istringstream words{std::string(row.names)};
+    for (std::string name; words >> name;) {
+      EXPECT_TRUE(names.insert(name).second) << name;
+      EXPECT_EQ(app.get_option_no_throw(name), nullptr) << name << " is supported";
+    }
   }
+  EXPECT_GT(names.size(), 200U);
+}
+
+TEST(Flags, TheLastOfTwoCounts) {
+  const EngineConfig config =
+      parse_engine({"--seed", "1", "--max-num-seqs=8", "--dtype", "float16", "--seed=2",
+                    "--no-async-scheduling", "--max-num-seqs", "4", "--async-scheduling"})
+          .config;
+  EXPECT_EQ(config.seed, 2U);
+  EXPECT_EQ(config.max_num_seqs, 4);
+  EXPECT_TRUE(config.async_scheduling);
 }
 
 TEST(ConfigFile, GivesFlagsThatTheCommandLineOverrides) {
@@ -214,7 +204,6 @@ TEST(ConfigFile, NamesTheLineItCannotRead) {
 TEST(EditDistance, CountsChanges) {
   EXPECT_EQ(edit_distance("", "abc"), 3U);
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3U);
-  EXPECT_EQ(edit_distance("same", "same"), 0U);
 }
 
 }  // namespace

@@ -123,7 +123,9 @@ void GenerateRun::take(const RequestPool::Event& event) {
   output.stop_reason = event.output.stop_reason;
   pending.num_tokens[which] += static_cast<int>(event.output.token_ids.size());
   const auto reason = event.output.finish_reason;
-  if (reason == FinishReason::kError || reason == FinishReason::kAbort) {
+  // A prompt may fail by itself: its result says so, and the others go on.
+  const bool engine_failed = reason == FinishReason::kError && !model_.engine->stats().healthy;
+  if (engine_failed || reason == FinishReason::kAbort) {
     throw LoadError("the engine failed: " + model_.engine->stats().failure +
                     "; finished prompts are kept, run the same command again to go on");
   }

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "cli/command.h"
@@ -46,17 +46,12 @@ void print_help() {
 }
 
 int unknown_command(const std::string& name) {
-  std::string nearest;
-  size_t best = 3;
+  std::vector<std::string> names;
   for (const Command& command : kCommands) {
-    const size_t distance = edit_distance(name, command.name);
-    if (distance < best) {
-      best = distance;
-      nearest = command.name;
-    }
+    names.emplace_back(command.name);
   }
-  std::fprintf(stderr, "quire: there is no command '%s'%s; see quire --help\n", name.c_str(),
-               nearest.empty() ? "" : (", did you mean '" + nearest + "'?").c_str());
+  std::fprintf(stderr, "quire: there is no command %s%s; see quire --help\n", name.c_str(),
+               did_you_mean(name, names).c_str());
   return 1;
 }
 

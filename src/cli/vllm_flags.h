@@ -6,11 +6,13 @@
 
 namespace quire {
 
+// Several flags that are answered alike.
 struct VllmFlag {
-  const char* name;
-  bool takes_value;
-  bool ignored;         // accepted, because leaving it out changes nothing here; else refused
-  const char* message;  // why, or what to use instead
+  // Dropped with a note where leaving the flag out changes nothing here; else the start ends.
+  enum class Treatment { kRefused, kDropped, kDroppedWithValue };
+  Treatment treatment;
+  std::string_view names;  // "--quantization -q"
+  const char* message;     // why, or what to use instead
 };
 
 // The row of `name` ("--quantization", "-tp", "--no-enable-lora"), or null.

@@ -58,6 +58,8 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
                 .vocab_size = loaded.model->vocab_size(),
                 .block_size = config.block_size,
                 .num_blocks = resolved.scheduler.num_blocks,
+                .kv_cache_bytes = resolved.scheduler.num_blocks * facts.kv_cache_spec.block_bytes,
+                .enable_prefix_caching = config.enable_prefix_caching,
                 .max_num_seqs = config.max_num_seqs,
                 .eos_token_ids = reachable_eos_token_ids(model_config, loaded.model->vocab_size()),
                 .seed = config.seed,
@@ -74,6 +76,14 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
   parts.device = std::move(device);
   parts.model = std::move(loaded.model);
   return std::make_unique<LocalEngine>(std::move(parts));
+}
+
+std::vector<std::string> available_cpu_isas() {
+  std::vector<std::string> names;
+  for (const KernelTable* table : all_tables()) {
+    names.emplace_back(table->name);
+  }
+  return names;
 }
 
 }  // namespace quire

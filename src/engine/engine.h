@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "engine/engine_client.h"
 #include "engine/engine_config.h"
@@ -12,5 +14,8 @@ namespace quire {
 // Loads the model, plans the memory, warms up and starts the loop.  Throws LoadError.
 // Destroying the client aborts what is in flight and joins the thread.
 std::unique_ptr<EngineClient> start_engine(const EngineConfig& config);
+
+// What EngineConfig::cpu_isa may be on this machine beside "auto", from the slowest to the fastest.
+std::vector<std::string> available_cpu_isas();
 
 }  // namespace quire

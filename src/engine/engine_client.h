@@ -2,6 +2,8 @@
 // that the engine may live in this process or another one.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -24,6 +26,8 @@ struct EngineInfo {
   int vocab_size = 0;
   int block_size = 0;
   int64_t num_blocks = 0;
+  int64_t kv_cache_bytes = 0;  // of all blocks
+  bool enable_prefix_caching = true;
   int max_num_seqs = 0;
   std::vector<int32_t> eos_token_ids;  // of config.json and generation_config.json
   uint64_t seed = 0;                   // --seed
@@ -32,14 +36,29 @@ struct EngineInfo {
   SamplingParams default_params;       // of generation_config.json; other fields at their defaults
 };
 
+// How many tokens the steps had.
+struct StepTokenHistogram {
+  static constexpr std::array<int, 13> kBounds = {1,   8,    16,   32,   64,   128,  256,
+                                                  512, 1024, 2048, 4096, 8192, 16384};
+  std::array<int64_t, kBounds.size() + 1> counts = {};  // of steps up to each bound, and beyond
+  int64_t sum = 0;
+
+  void observe(int num_tokens) {
+    ++counts[static_cast<size_t>(std::ranges::lower_bound(kBounds, num_tokens) - kBounds.begin())];
+    sum += num_tokens;
+  }
+};
+
 // A snapshot for /metrics and the log line.  Counters count since start.
 struct EngineStats {
   SchedulerStats scheduler;
-  int64_t prompt_tokens = 0;  // computed or cached
+  int64_t prompt_tokens = 0;         // of requests that gave a first result: computed or cached
+  int64_t cached_prompt_tokens = 0;  // of these, found in the prefix cache
   int64_t generation_tokens = 0;
   int64_t num_steps = 0;
   int64_t last_step_tokens = 0;
   double last_step_s = 0.0;
+  StepTokenHistogram step_tokens;
   int num_in_flight_requests = 0;  // added and not yet finished or aborted
   bool healthy = true;
   std::string failure;  // why not healthy

@@ -100,6 +100,7 @@ void EngineCore::finish_step() {
   std::vector<StepResult> results = scheduler_.update(*launched.step, output, time_s);
   ++counters_.num_steps;
   counters_.last_step_tokens = launched.step->total_num_scheduled_tokens;
+  counters_.step_tokens.observe(launched.step->total_num_scheduled_tokens);
   counters_.last_step_s = time_s - launched.launch_time_s;
   for (StepResult& result : results) publish(std::move(result));
 }
@@ -111,6 +112,7 @@ void EngineCore::publish(StepResult&& result) {
   if (!request.has_output) {
     request.has_output = true;
     counters_.prompt_tokens += request.num_prompt_tokens;
+    counters_.cached_prompt_tokens += result.num_cached_tokens;
   }
   counters_.generation_tokens += std::ssize(result.new_token_ids);
   if (!result.finish_reason) {

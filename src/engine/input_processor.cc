@@ -70,16 +70,18 @@ Expected<int, RequestError> resolve_max_tokens(const SamplingParams& params, int
 
 // Each word without and with a leading space; the latter only where the space changes its first
 // token and not its length, as in vLLM.
-std::vector<std::vector<int32_t>> tokenize_bad_words(const std::vector<std::string>& words,
-                                                     const Tokenizer& tokenizer) {
+Expected<std::vector<std::vector<int32_t>>, RequestError> tokenize_bad_words(
+    const std::vector<std::string>& words, const Tokenizer& tokenizer) {
   std::vector<std::vector<int32_t>> result;
   for (const std::string& word : words) {
-    const std::string stripped = word.substr(word.find_first_not_of(' '));
+    const std::string stripped = word.substr(word.find_first_not_of(" \t\n\r\f\v"));
     std::vector<int32_t> plain = tokenizer.encode(stripped, false);
     std::vector<int32_t> spaced = tokenizer.encode(" " + stripped, false);
-    const bool differs =
-        !spaced.empty() && spaced.size() == plain.size() && spaced.front() != plain.front();
-    if (!plain.empty()) result.push_back(std::move(plain));
+    if (plain.empty()) {
+      return Unexpected{bad_request("bad_words", "bad_words contains a word without any token.")};
+    }
+    const bool differs = spaced.size() == plain.size() && spaced.front() != plain.front();
+    result.push_back(std::move(plain));
     if (differs) result.push_back(std::move(spaced));
   }
   return result;
@@ -144,10 +146,11 @@ Expected<std::vector<EngineRequest>, RequestError> InputProcessor::process(
       QUIRE_TRY(resolve_max_tokens(input.params, num_prompt_tokens, info.max_model_len));
   normalize(input.params);
   if (!input.params.bad_words.empty()) {
-    request.bad_words_token_ids = tokenize_bad_words(input.params.bad_words, *tokenizer_);
+    request.bad_words_token_ids =
+        QUIRE_TRY(tokenize_bad_words(input.params.bad_words, *tokenizer_));
     QUIRE_TRY(check_bad_words(request.bad_words_token_ids, info.vocab_size));
   }
-  if (!input.params.ignore_eos) request.eos_token_ids = info.eos_token_ids;
+  request.eos_token_ids = info.eos_token_ids;
   request.prompt_token_ids = std::move(input.token_ids);
   request.priority = input.priority;
   request.cache_salt = std::move(input.cache_salt);

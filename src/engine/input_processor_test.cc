@@ -124,10 +124,23 @@ TEST_F(InputProcessorTest, UnseededRequestsDiffer) {
   EXPECT_EQ(seeds.size(), 8U);
 }
 
-TEST_F(InputProcessorTest, IgnoreEosLeavesNoEndTokens) {
+TEST_F(InputProcessorTest, KeepsTheEndTokensForMinTokensEvenIfTheyDoNotStop) {
   SamplingParams params;
   params.ignore_eos = true;
-  EXPECT_TRUE(process({1}, params).value()[0].eos_token_ids.empty());
+  EXPECT_EQ(process({1}, params).value()[0].eos_token_ids, std::vector<int32_t>{2});
+}
+
+TEST_F(InputProcessorTest, RefusesBadWordsWithoutAToken) {
+  for (const char* word : {"", "  ", "\n\t"}) {
+    SamplingParams params;
+    params.bad_words = {"cat", word};
+    const auto requests = process({1}, params);
+    ASSERT_FALSE(requests) << word;
+    EXPECT_EQ(requests.error().param, "bad_words");
+  }
+  SamplingParams params;
+  params.bad_words = {"\n cat"};
+  EXPECT_EQ(process({1}, params).value()[0].bad_words_token_ids[0], std::vector<int32_t>{256});
 }
 
 TEST_F(InputProcessorTest, BadWordsAreTokenisedWithAndWithoutASpace) {

@@ -145,7 +145,9 @@ void Batch::take(ResultQueue::Item item) {
   Sequence& sequence = sequences_[item.sequence];
   if (sequence.processor.finished()) return;  // ended by a stop string before the abort took effect
   const bool engine_finished = item.result.finish_reason.has_value();
-  if (item.result.finish_reason == FinishReason::kError) {
+  const bool engine_failed =
+      item.result.finish_reason == FinishReason::kError && item.result.failure == RowFailure::kNone;
+  if (engine_failed) {
     throw std::runtime_error("the engine failed: " + engine_.stats().failure);
   }
   RequestOutput& output = outputs_[sequence.prompt];

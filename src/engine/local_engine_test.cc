@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <ctime>
 #include <future>
+#include <limits>
 #include <random>
 #include <stdexcept>
 
@@ -23,6 +24,7 @@ int next_token(int token, int position) { return (token * 7 + position * 3 + 1) 
 struct Behaviour {
   std::atomic<int> num_forwards{0};
   std::function<void(int)> on_forward;  // device thread; its number, from 1
+  int poison = -1;                      // the token after this one has no finite logit
 };
 
 // hidden = (token, position); the logits prefer next_token.
@@ -45,6 +47,9 @@ class FakeModel final : public Model {
       const float* state = hidden.row<float>(row);
       logits.row<float>(row)[next_token(static_cast<int>(state[0]), static_cast<int>(state[1]))] =
           9.0F;
+      if (static_cast<int>(state[0]) == behaviour_->poison) {
+        std::fill_n(logits.row<float>(row), kVocab, std::numeric_limits<float>::quiet_NaN());
+      }
     }
   }
   const std::vector<AttentionLayerShape>& attention_layers() const override { return layers_; }
@@ -106,12 +111,14 @@ EngineRequest make_request(EngineClient& engine, std::vector<int32_t> prompt, in
 // Collects a request's tokens; outlives the engine.
 struct Consumer {
   std::vector<int32_t> token_ids;  // complete once `finished` is ready
+  RowFailure failure = RowFailure::kNone;
   std::promise<FinishReason> finish_promise;
   std::future<FinishReason> finished = finish_promise.get_future();
 
   StepSink sink() {
     return [this](StepResult&& result) {
       token_ids.insert(token_ids.end(), result.new_token_ids.begin(), result.new_token_ids.end());
+      failure = result.failure;
       if (result.finish_reason) finish_promise.set_value(*result.finish_reason);
     };
   }
@@ -265,6 +272,51 @@ TEST_P(LocalEngineTest, ADeviceFailureEndsEveryRequestAndTheEngine) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().http_status, 503);
   EXPECT_FALSE(engine->reset_prefix_cache());
+}
+
+TEST_P(LocalEngineTest, ARequestWithoutFiniteLogitsEndsAlone) {
+  const auto engine = start();
+  std::vector<Consumer> healthy(3);
+  for (size_t i = 0; i < healthy.size(); ++i) {
+    ASSERT_TRUE(engine->add(make_request(*engine, {static_cast<int>(i)}, 40), healthy[i].sink()));
+    healthy[i].finished.get();
+  }
+  // The walk of the formula from token 45 at position 0 meets 16 and stays away from the others.
+  behaviour_->poison = next_token(next_token(45, 0), 1);
+  Consumer poisoned;
+  std::vector<Consumer> beside(3);
+  for (size_t i = 0; i < beside.size(); ++i) {
+    ASSERT_TRUE(engine->add(make_request(*engine, {static_cast<int>(i)}, 40), beside[i].sink()));
+  }
+  ASSERT_TRUE(engine->add(make_request(*engine, {45}, 40), poisoned.sink()));
+  EXPECT_EQ(poisoned.finished.get(), FinishReason::kError);
+  EXPECT_EQ(poisoned.failure, RowFailure::kCorrupted);
+  EXPECT_EQ(poisoned.token_ids.size(), 2U) << "what came before stays";
+  for (size_t i = 0; i < beside.size(); ++i) {
+    EXPECT_EQ(beside[i].finished.get(), FinishReason::kLength);
+    EXPECT_EQ(beside[i].token_ids, healthy[i].token_ids);
+  }
+  EXPECT_TRUE(engine->stats().healthy);
+  EXPECT_EQ(engine->stats().scheduler.num_corrupted_requests, 1);
+  EXPECT_TRUE(eventually([&] { return is_idle(*engine); }));
+}
+
+TEST_P(LocalEngineTest, CountsTheTokensOfSteps) {
+  const auto engine = start();
+  Consumer consumer;
+  ASSERT_TRUE(engine->add(make_request(*engine, std::vector<int32_t>(20, 3), 5), consumer.sink()));
+  consumer.finished.get();
+  ASSERT_TRUE(eventually([&] { return is_idle(*engine); }));
+  const StepTokenHistogram steps = engine->stats().step_tokens;
+  EXPECT_EQ(steps.sum, 20 + 4);
+  EXPECT_EQ(steps.counts[0], 4) << "steps of one token";
+  EXPECT_EQ(steps.counts[3], 1) << "more than 16, at most 32";
+  Consumer again;
+  ASSERT_TRUE(engine->add(make_request(*engine, std::vector<int32_t>(20, 3), 1), again.sink()));
+  again.finished.get();
+  ASSERT_TRUE(eventually([&] { return is_idle(*engine); }));
+  EXPECT_EQ(engine->stats().prompt_tokens, 40);
+  EXPECT_EQ(engine->stats().cached_prompt_tokens, 16);
 }
 
 TEST_P(LocalEngineTest, DestructionAbortsWhatIsInFlight) {

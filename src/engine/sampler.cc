@@ -1,22 +1,21 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
+#include <bit>
 
-#include "base/error.h"
 #include "engine/logits_processors.h"
 
 namespace quire {
 namespace {
 
-// Temperatures below this are greedy; others are raised to the minimum, where the softmax is a step
+// Temperatures other than 0, which is greedy, are raised to this, where the softmax is a step
 // already.
-constexpr float kGreedyTemperature = 1e-5F;
 constexpr float kMinTemperature = 1e-2F;
 // Bounds the scratch of one call of the logprobs kernel: 32 rows of a 128 k vocabulary, 32 MiB.
 constexpr int64_t kMaxTopEntries = 1 << 22;
 
 float effective_temperature(float temperature) {
-  return temperature < kGreedyTemperature ? 0.0F : std::max(temperature, kMinTemperature);
+  return temperature == 0.0F ? 0.0F : std::max(temperature, kMinTemperature);
 }
 
 template <typename T>
@@ -24,19 +23,12 @@ T* take(Workspace& workspace, int64_t count) {
   return static_cast<T*>(workspace.take(count * static_cast<int64_t>(sizeof(T))));
 }
 
-void process_logits(Stream& stream, const TensorView& logits,
-                    std::span<const SamplingTarget> targets) {
-  const auto vocab = static_cast<size_t>(logits.shape[1]);
-  stream.pool().parallel_for(static_cast<int64_t>(targets.size()), 1,
-                             [&](int64_t begin, int64_t end) {
-                               for (int64_t i = begin; i < end; ++i) {
-                                 const RequestRow& row = *targets[static_cast<size_t>(i)].row;
-                                 for (const LogitsProcessor& processor : logits_processors()) {
-                                   if (processor.applies(row))
-                                     processor.apply(row, {logits.row<float>(i), vocab});
-                                 }
-                               }
-                             });
+// Calls body(i) for each of `count` rows, shared out to the threads.
+template <typename Body>
+void for_each_row(Stream& stream, size_t count, const Body& body) {
+  stream.pool().parallel_for(static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) body(static_cast<size_t>(i));
+  });
 }
 
 bool needs_processing(const SamplingTarget& target) {
@@ -46,6 +38,21 @@ bool needs_processing(const SamplingTarget& target) {
 }
 
 }  // namespace
+
+// On the bits, so that the loop has no branch and no order of summation, and fills the vectors.
+bool can_draw(std::span<const float> logits) {
+  constexpr uint32_t kExponent = 0x7f800000U;  // of infinities and NaN; below it, finite
+  constexpr uint32_t kMinusInfinity = 0xff800000U;
+  uint32_t num_finite = 0;
+  uint32_t num_bad = 0;
+  for (const float logit : logits) {
+    const auto bits = std::bit_cast<uint32_t>(logit);
+    const bool finite = (bits & kExponent) != kExponent;
+    num_finite += finite ? 1 : 0;
+    num_bad += !finite && bits != kMinusInfinity ? 1 : 0;
+  }
+  return num_finite > 0 && num_bad == 0;
+}
 
 int32_t resolve_num_top(int requested, int vocab_size) {
   return requested < 0 ? vocab_size : std::min(requested, vocab_size);
@@ -68,10 +75,21 @@ Sampler::Sampler(const KernelTable& kernels, int max_num_seqs, int vocab_size)
 void Sampler::sample(Stream& stream, const TensorView& logits,
                      std::span<const SamplingTarget> targets) {
   if (targets.empty()) return;
+  check(stream, logits, targets);
   keep_raw_logits(logits, targets);
-  if (std::ranges::any_of(targets, needs_processing)) process_logits(stream, logits, targets);
+  process(stream, logits, targets);
   draw(stream, logits, targets);
-  report_logprobs(stream, targets);
+  report_logprobs(stream);
+}
+
+void Sampler::check(Stream& stream, const TensorView& logits,
+                    std::span<const SamplingTarget> targets) const {
+  for_each_row(stream, targets.size(), [&](size_t i) {
+    const std::span<float> row = row_of(logits, i);
+    if (can_draw(row)) return;
+    targets[i].output->failure = RowFailure::kCorrupted;
+    std::ranges::fill(row, 0.0F);
+  });
 }
 
 void Sampler::keep_raw_logits(const TensorView& logits, std::span<const SamplingTarget> targets) {
@@ -79,10 +97,26 @@ void Sampler::keep_raw_logits(const TensorView& logits, std::span<const Sampling
   for (size_t i = 0; i < targets.size(); ++i) {
     if (!targets[i].row->params().logprobs) continue;
     const auto packed = static_cast<int64_t>(reporting_.size());
-    std::copy_n(logits.row<float>(static_cast<int64_t>(i)), vocab_size_,
-                raw_logits_.view().row<float>(packed));
+    std::ranges::copy(row_of(logits, i), raw_logits_.view().row<float>(packed));
     reporting_.push_back(targets[i]);
   }
+}
+
+void Sampler::process(Stream& stream, const TensorView& logits,
+                      std::span<const SamplingTarget> targets) const {
+  if (std::ranges::none_of(targets, needs_processing)) return;
+  for_each_row(stream, targets.size(), [&](size_t i) {
+    const SamplingTarget& target = targets[i];
+    if (!needs_processing(target)) return;
+    const std::span<float> row = row_of(logits, i);
+    for (const LogitsProcessor& processor : logits_processors()) {
+      if (processor.applies(*target.row)) processor.apply(*target.row, row);
+    }
+    if (can_draw(row)) return;
+    if (target.output->failure == RowFailure::kNone)
+      target.output->failure = RowFailure::kEveryTokenMasked;
+    std::ranges::fill(row, 0.0F);
+  });
 }
 
 void Sampler::draw(Stream& stream, const TensorView& logits,
@@ -107,22 +141,25 @@ void Sampler::draw(Stream& stream, const TensorView& logits,
                            .positions = positions_.data(),
                            .out = sampled_.view().rows_view(0, rows)});
   for (size_t i = 0; i < targets.size(); ++i) {
-    const int32_t token_id = sampled_.view().as<int32_t>()[i];
-    if (token_id < 0 || token_id >= vocab_size_)
-      throw DeviceError("the model gave no finite logits");
+    int32_t token_id = sampled_.view().as<int32_t>()[i];
+    RowOutput& output = *targets[i].output;
+    if (token_id < 0 || token_id >= vocab_size_) {
+      output.failure = RowFailure::kCorrupted;
+      token_id = 0;
+    }
     targets[i].row->append(token_id);
-    targets[i].output->sampled_token_ids.push_back(token_id);
+    if (output.failure == RowFailure::kNone) output.sampled_token_ids.push_back(token_id);
   }
 }
 
-void Sampler::report_logprobs(Stream& stream, std::span<const SamplingTarget> targets) {
+void Sampler::report_logprobs(Stream& stream) {
   if (reporting_.empty()) return;
   std::vector<int32_t> token_ids;
   std::vector<int32_t> num_top;
-  token_ids.reserve(targets.size());
-  num_top.reserve(targets.size());
+  token_ids.reserve(reporting_.size());
+  num_top.reserve(reporting_.size());
   for (const SamplingTarget& target : reporting_) {
-    token_ids.push_back(target.output->sampled_token_ids.back());
+    token_ids.push_back(target.row->token_ids.back());
     num_top.push_back(resolve_num_top(*target.row->params().logprobs, vocab_size_));
   }
   std::vector<TokenLogprobs> result = logprobs(stream, raw_logits_.view(), token_ids, num_top);

@@ -15,6 +15,9 @@ struct SamplingTarget {
   RowOutput* output = nullptr;
 };
 
+// Whether a token can be drawn: some logit is finite, and none is NaN or +inf.  -inf is a mask.
+bool can_draw(std::span<const float> logits);
+
 // Number of most likely tokens to report; a request's -1 stands for the whole vocabulary.
 int32_t resolve_num_top(int requested, int vocab_size);
 
@@ -26,6 +29,8 @@ class Sampler {
   // Draws one token per target, appends it to the row and writes it to the output, with
   // log-probabilities of the unmodified logits where asked for.  logits: [targets, vocab] f32,
   // overwritten. A row's result depends on its own logits, parameters, seed and history only.
+  // A row that gives no token gets a failure in its output, and a made-up token, because the next
+  // step may have been planned for one.
   void sample(Stream& stream, const TensorView& logits, std::span<const SamplingTarget> targets);
 
   // Log-probabilities of given tokens and of the `num_top` most likely ones.
@@ -35,9 +40,17 @@ class Sampler {
                                       std::span<const int32_t> num_top) const;
 
  private:
+  std::span<float> row_of(const TensorView& logits, size_t i) const {
+    return {logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(vocab_size_)};
+  }
+  // Zeros stand in for logits that give no token, before and after the processors.
+  void check(Stream& stream, const TensorView& logits,
+             std::span<const SamplingTarget> targets) const;
   void keep_raw_logits(const TensorView& logits, std::span<const SamplingTarget> targets);
+  void process(Stream& stream, const TensorView& logits,
+               std::span<const SamplingTarget> targets) const;
   void draw(Stream& stream, const TensorView& logits, std::span<const SamplingTarget> targets);
-  void report_logprobs(Stream& stream, std::span<const SamplingTarget> targets);
+  void report_logprobs(Stream& stream);
 
   const KernelTable& kernels_;
   int vocab_size_;

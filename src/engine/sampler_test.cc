@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
+#include <map>
 
 #include "base/thread_pool.h"
 
@@ -13,8 +15,10 @@ constexpr int kVocab = 8;
 
 class SamplerTest : public testing::Test {
  protected:
-  // Draws one token for each set of parameters, all with the logits 0, 1, ... 7.
-  std::vector<RowOutput> sample(const std::vector<SamplingParams>& params, uint64_t seed = 5) {
+  // Draws one token for each set of parameters, all with the logits 0, 1, ... 7, but for the last
+  // logit of the rows in `bad`.
+  std::vector<RowOutput> sample(const std::vector<SamplingParams>& params, uint64_t seed = 5,
+                                const std::map<int64_t, float>& bad = {}) {
     RequestRows rows;
     SchedulerOutput step;
     for (size_t i = 0; i < params.size(); ++i) {
@@ -34,10 +38,13 @@ class SamplerTest : public testing::Test {
       }
       targets.push_back({&rows.at(i), &outputs[i]});
     }
+    for (const auto& [row, logit] : bad) logits.view().row<float>(row)[kVocab - 1] = logit;
     Sampler sampler(kernels_for("auto"), 8, kVocab);
     sampler.sample(stream_, logits.view(), targets);
     for (size_t i = 0; i < params.size(); ++i) {
-      EXPECT_EQ(rows.at(i).output_token_ids()[0], outputs[i].sampled_token_ids[0]);
+      EXPECT_EQ(rows.at(i).output_token_ids().size(), 1U);
+      if (outputs[i].failure == RowFailure::kNone)
+        EXPECT_EQ(rows.at(i).output_token_ids()[0], outputs[i].sampled_token_ids[0]);
     }
     return outputs;
   }
@@ -89,6 +96,56 @@ TEST_F(SamplerTest, MinusOneReportsTheWholeVocabulary) {
   EXPECT_EQ(outputs[0].logprobs[0].top_ids, (std::vector<int32_t>{7, 6, 5, 4, 3, 2, 1, 0}));
   EXPECT_TRUE(outputs[1].logprobs[0].top_ids.empty());
   EXPECT_EQ(outputs[1].logprobs[0].rank, 1);
+}
+
+TEST(CanDraw, WantsAFiniteLogitAndNothingWorseThanAMask) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  const auto check = [](std::vector<float> logits) { return can_draw(logits); };
+  EXPECT_TRUE(check({0.0F, -3e38F, 3e38F, -0.0F}));
+  EXPECT_TRUE(check({-kInfinity, 1.0F}));
+  EXPECT_FALSE(check({-kInfinity, -kInfinity}));
+  EXPECT_FALSE(check({kInfinity, 1.0F}));
+  for (size_t i = 0; i < 40; ++i) {
+    std::vector<float> logits(40, 1.0F);
+    logits[i] = i % 2 == 0 ? kNaN : -kNaN;
+    EXPECT_FALSE(can_draw(logits)) << i;
+  }
+}
+
+TEST_F(SamplerTest, ARowWithoutAFiniteLogitFailsAlone) {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  SamplingParams random;
+  random.logprobs = 2;
+  const std::vector<SamplingParams> params = {random, greedy(), random, greedy()};
+  const std::vector<RowOutput> whole = sample(params);
+  for (const float bad : {kNaN, std::numeric_limits<float>::infinity()}) {
+    const std::vector<RowOutput> outputs = sample(params, 5, {{0, bad}, {1, bad}});
+    for (const size_t i : {0, 1}) {
+      EXPECT_EQ(outputs[i].failure, RowFailure::kCorrupted);
+      EXPECT_TRUE(outputs[i].sampled_token_ids.empty());
+    }
+    for (const size_t i : {2, 3}) {
+      EXPECT_EQ(outputs[i].failure, RowFailure::kNone);
+      EXPECT_EQ(outputs[i].sampled_token_ids, whole[i].sampled_token_ids);
+      EXPECT_EQ(outputs[i].logprobs.size(), whole[i].logprobs.size());
+    }
+    EXPECT_EQ(outputs[2].logprobs[0].top_logprobs, whole[2].logprobs[0].top_logprobs);
+  }
+}
+
+TEST_F(SamplerTest, ARequestThatMasksEveryTokenFailsAlone) {
+  SamplingParams masked = greedy();
+  masked.allowed_token_ids = {3};
+  masked.min_tokens = 1;
+  masked.stop_token_ids = {3};
+  SamplingParams random = masked;
+  random.temperature = 1.0F;
+  random.logprobs = 1;
+  const std::vector<RowOutput> outputs = sample({masked, greedy(), random});
+  EXPECT_EQ(outputs[0].failure, RowFailure::kEveryTokenMasked);
+  EXPECT_EQ(outputs[1].sampled_token_ids, std::vector<int32_t>{7});
+  EXPECT_EQ(outputs[2].failure, RowFailure::kEveryTokenMasked);
 }
 
 TEST_F(SamplerTest, ASeedGivesTheSameTokenWhateverRunsBesideIt) {

@@ -12,8 +12,6 @@ namespace {
 
 using Check = std::optional<ParamError> (*)(const SamplingParams&, const SamplingLimits&);
 
-constexpr float kGreedyTemperature = 1e-5F;  // below it sampling is greedy
-
 template <typename... Args>
 ParamError error(const char* param, const Args&... message) {
   std::ostringstream out;
@@ -28,7 +26,7 @@ bool in_range(float value, float low, float high) { return value >= low && value
 std::optional<ParamError> check_count(const SamplingParams& p, const SamplingLimits& limits) {
   if (p.n < 1) return error("n", "must be at least 1, got ", p.n, ".");
   if (p.n > limits.max_n) return error("n", "must be at most ", limits.max_n, ", got ", p.n, ".");
-  if (p.n > 1 && p.temperature < kGreedyTemperature) {
+  if (p.n > 1 && p.temperature == 0.0F) {
     return error("n", "must be 1 when using greedy sampling, got ", p.n, ".");
   }
   return std::nullopt;
@@ -145,7 +143,7 @@ std::optional<ParamError> check_bad_words(const SamplingParams& p, const Samplin
                  limits.max_bad_words, " are allowed.");
   }
   for (const std::string& word : p.bad_words) {
-    if (word.find_first_not_of(' ') == std::string::npos) {
+    if (word.find_first_not_of(" \t\n\r\f\v") == std::string::npos) {
       return error("bad_words", "cannot contain an empty string.");
     }
   }
@@ -155,9 +153,9 @@ std::optional<ParamError> check_bad_words(const SamplingParams& p, const Samplin
 std::optional<ParamError> check_repetition(const SamplingParams& p, const SamplingLimits&) {
   const RepetitionDetection& detection = p.repetition_detection;
   if (detection.max_pattern_size == 0) return std::nullopt;
-  if (detection.max_pattern_size < 0 || detection.min_pattern_size < 1 ||
+  if (detection.max_pattern_size < 0 || detection.min_pattern_size < 0 ||
       detection.min_pattern_size > detection.max_pattern_size) {
-    return error("repetition_detection", "requires 1 <= min_pattern_size <= max_pattern_size, got ",
+    return error("repetition_detection", "requires 0 <= min_pattern_size <= max_pattern_size, got ",
                  detection.min_pattern_size, " and ", detection.max_pattern_size, ".");
   }
   if (detection.min_count < 2) {

@@ -82,6 +82,12 @@ void StepExecutor::report_prompt_logprobs(ForwardContext& context, const Schedul
     auto* indices = logit_indices_.view().as<int32_t>();
     for (int i = 0; i < rows; ++i) indices[i] = batch_.query_start(row_index) + chunk - begin + i;
     const TensorView logits = compute_logits(context, rows);
+    for (int64_t i = 0; i < rows; ++i) {
+      if (!can_draw({logits.row<float>(i), static_cast<size_t>(model_.vocab_size())})) {
+        output.failure = RowFailure::kCorrupted;
+        return;
+      }
+    }
     const std::span token_ids =
         std::span(row.token_ids).subspan(static_cast<size_t>(chunk) + 1, static_cast<size_t>(rows));
     const std::vector<int32_t> num_tops(static_cast<size_t>(rows), num_top);

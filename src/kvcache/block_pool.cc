@@ -64,6 +64,13 @@ void BlockPool::cache(int32_t block_id, const BlockHash& hash) {
   first = block_id;
 }
 
+void BlockPool::forget(int32_t block_id) {
+  CHECK(block(block_id).ref_count > 0, "block ", block_id, " is free");
+  if (block(block_id).is_cached) {
+    evict(block_id);
+  }
+}
+
 int32_t BlockPool::find(const BlockHash& hash, BlockOwner owner) const {
   int32_t block_id = buckets_[hash.low & (buckets_.size() - 1)];
   while (block_id != kNullBlockId &&

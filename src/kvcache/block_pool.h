@@ -58,6 +58,8 @@ class BlockPool {
   // Makes a held block findable.  If another block of the same content is, nothing changes: this
   // one stays without a hash.
   void cache(int32_t block_id, const BlockHash& hash);
+  // Makes a held block unfindable: its content is not what its hash says.
+  void forget(int32_t block_id);
   // The block cached under (hash, owner), or kNullBlockId.
   int32_t find(const BlockHash& hash, BlockOwner owner) const;
   // Forgets all hashes.  Returns false, and does nothing, while any block is held.

@@ -148,6 +148,16 @@ void KVCacheManager::cache_blocks(BlockTable& table, std::span<const int32_t> to
   table.num_cached_blocks = num_full_blocks;
 }
 
+void KVCacheManager::forget(const BlockTable& table) {
+  for (const std::vector<int32_t>& ids : table.block_ids) {
+    for (const int32_t id : ids) {
+      if (id != kNullBlockId) {
+        pool_.forget(id);
+      }
+    }
+  }
+}
+
 void KVCacheManager::free(BlockTable& table) {
   for (int i = table.num_blocks() - 1; i >= 0; --i) {
     for (const std::vector<int32_t>& ids : table.block_ids) {

@@ -9,7 +9,8 @@
 // steps in order and, in each layer, writes the KV of all rows of a step before any row reads:
 //
 // - A block freed while a planned step still writes to it may be handed out at once: the writes of
-//   its new owner belong to a later step, or to the same one if the old owner's row was not planned.
+//   its new owner belong to a later step, or to the same one if the old owner's row was not
+//   planned.
 // - A block may be shared from the moment the step that fills it is planned.
 // - A step in flight can't spoil a shared block: only full blocks of known tokens get a hash, and a
 //   row writes at positions from its num_computed_tokens on, never again into a full block.
@@ -64,6 +65,10 @@ class KVCacheManager {
   // Makes the full blocks of the first num_computed_tokens findable, as far as their tokens are
   // known.
   void cache_blocks(BlockTable& table, std::span<const int32_t> token_ids, int num_computed_tokens);
+
+  // Takes the table's blocks out of the prefix cache, so that nobody finds keys and values that
+  // cannot be trusted.  The table is only fit to be freed then.
+  void forget(const BlockTable& table);
 
   // Gives everything back, tail first: a prefix outlives what follows it.
   void free(BlockTable& table);

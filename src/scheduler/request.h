@@ -24,7 +24,7 @@ struct EngineRequest {
   std::vector<int32_t> prompt_token_ids;         // not empty
   std::shared_ptr<const SamplingParams> params;  // n is ignored: one EngineRequest is one sequence
   int max_tokens = 0;                  // resolved: >= 1 and prompt + max_tokens <= max_model_len
-  std::vector<int32_t> eos_token_ids;  // empty if ignore_eos
+  std::vector<int32_t> eos_token_ids;  // of the model; with ignore_eos they only obey min_tokens
   std::vector<std::vector<int32_t>> bad_words_token_ids;  // bad_words, tokenised
   int priority = 0;                                       // lower is sooner
   double arrival_time_s = 0.0;                            // monotonic clock

@@ -275,7 +275,7 @@ std::vector<StepResult> Scheduler::update(const SchedulerOutput& step,
     if (result.finish_reason.has_value()) {
       remove(*found->second);
     }
-    if (!result.new_token_ids.empty() || !result.prompt_logprobs.empty()) {
+    if (!result.new_token_ids.empty() || !result.prompt_logprobs.empty() || result.finish_reason) {
       results.push_back(std::move(result));
     }
   }
@@ -286,33 +286,48 @@ StepResult Scheduler::apply(const ScheduledRow& row, const RowOutput& output, Re
                             double now_s) {
   StepResult result;
   result.id = row.id;
-  // A resumed request computes its prompt again, but reports each position once.
-  const int num_reported = request.num_prompt_logprobs - row.num_computed_tokens;
-  const int num_skipped =
-      std::clamp(num_reported, 0, static_cast<int>(output.prompt_logprobs.size()));
-  result.prompt_logprobs.assign(output.prompt_logprobs.begin() + num_skipped,
-                                output.prompt_logprobs.end());
-  request.num_prompt_logprobs =
-      std::max(request.num_prompt_logprobs, num_prompt_logprobs_after(request, row));
+  result.num_cached_tokens = request.num_cached_tokens;
+  result.scheduled_time_s = request.scheduled_time_s;
+  result.first_token_time_s = request.first_token_time_s;
+  result.num_preemptions = request.num_preemptions;
+  if (row.samples) --request.num_output_placeholders;
+  if (output.failure != RowFailure::kNone) {
+    result.finish_reason = FinishReason::kError;
+    result.failure = output.failure;
+    if (output.failure == RowFailure::kCorrupted) {
+      ++num_corrupted_requests_;
+      kv_cache_manager_.forget(request.block_table);
+    }
+    return result;
+  }
+  result.prompt_logprobs = take_prompt_logprobs(row, output, request);
   CHECK(output.sampled_token_ids.size() == (row.samples ? 1U : 0U));
   if (row.samples) {
-    --request.num_output_placeholders;
     request.token_ids.push_back(output.sampled_token_ids[0]);
     result.new_token_ids = output.sampled_token_ids;
     result.logprobs = output.logprobs;
     if (request.num_output_tokens() == 1) {
       request.first_token_time_s = now_s;
+      result.first_token_time_s = now_s;
     }
     if (std::optional<Stop> stop = check_stop(request)) {
       result.finish_reason = stop->finish_reason;
       result.stop_reason = std::move(stop->stop_reason);
     }
   }
-  result.num_cached_tokens = request.num_cached_tokens;
-  result.scheduled_time_s = request.scheduled_time_s;
-  result.first_token_time_s = request.first_token_time_s;
-  result.num_preemptions = request.num_preemptions;
   return result;
+}
+
+// A resumed request computes its prompt again, but reports each position once.
+std::vector<TokenLogprobs> Scheduler::take_prompt_logprobs(const ScheduledRow& row,
+                                                           const RowOutput& output,
+                                                           Request& request) {
+  const int num_reported = request.num_prompt_logprobs - row.num_computed_tokens;
+  const int num_skipped =
+      std::clamp(num_reported, 0, static_cast<int>(output.prompt_logprobs.size()));
+  request.num_prompt_logprobs =
+      std::max(request.num_prompt_logprobs, num_prompt_logprobs_after(request, row));
+  return {output.prompt_logprobs.begin() + num_skipped, output.prompt_logprobs.end()};
 }
 
 void Scheduler::abort(const std::vector<RequestId>& ids) {
@@ -362,6 +377,7 @@ SchedulerStats Scheduler::stats() const {
         kv_cache_manager_.num_empty_slots(request->block_table, request->num_computed_tokens);
   }
   stats.num_preemptions = num_preemptions_;
+  stats.num_corrupted_requests = num_corrupted_requests_;
   stats.prefix_cache_queries = prefix_cache_queries_;
   stats.prefix_cache_hits = prefix_cache_hits_;
   return stats;

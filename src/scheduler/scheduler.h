@@ -40,8 +40,9 @@ struct SchedulerStats {
   int64_t num_used_token_slots = 0;       // token slots of live requests' blocks that hold a token
   int64_t num_allocated_token_slots = 0;  // token slots of live requests' blocks
   int64_t num_preemptions = 0;
-  int64_t prefix_cache_queries = 0;  // tokens looked up
-  int64_t prefix_cache_hits = 0;     // tokens found
+  int64_t num_corrupted_requests = 0;  // ended because their logits were not finite
+  int64_t prefix_cache_queries = 0;    // tokens looked up
+  int64_t prefix_cache_hits = 0;       // tokens found
 };
 
 class Scheduler {
@@ -96,6 +97,8 @@ class Scheduler {
   void preempt(size_t running_index);
   StepResult apply(const ScheduledRow& row, const RowOutput& output, Request& request,
                    double now_s);
+  static std::vector<TokenLogprobs> take_prompt_logprobs(const ScheduledRow& row,
+                                                         const RowOutput& output, Request& request);
   void release(Request& request);
   void remove(Request& request);
 
@@ -109,6 +112,7 @@ class Scheduler {
   int64_t next_step_id_ = 0;
   int num_steps_in_flight_ = 0;  // planned, not empty, and not updated
   int64_t num_preemptions_ = 0;
+  int64_t num_corrupted_requests_ = 0;
   int64_t prefix_cache_queries_ = 0;
   int64_t prefix_cache_hits_ = 0;
 };

@@ -52,8 +52,17 @@ struct TokenLogprobs {
   std::vector<float> top_logprobs;
 };
 
+// Why a row gave no token.  Its request ends with kError, and the others of the step go on.
+enum class RowFailure {
+  kNone,
+  kCorrupted,         // the model's or the device's fault: logits that are not finite, or an id
+                      // that is not in the vocabulary
+  kEveryTokenMasked,  // the request's fault: its parameters exclude every token
+};
+
 struct RowOutput {
   RequestId id = 0;
+  RowFailure failure = RowFailure::kNone;  // if there is one, nothing else of the row counts
   std::vector<int32_t>
       sampled_token_ids;  // one token; none for a prefill chunk; more with speculation
   std::vector<TokenLogprobs> logprobs;  // one per sampled token, if asked for
@@ -76,7 +85,8 @@ struct StepResult {
   std::vector<TokenLogprobs> prompt_logprobs;
   std::optional<FinishReason> finish_reason;  // set in the last result
   StopReason stop_reason;
-  int num_cached_tokens = 0;  // prompt tokens taken from the prefix cache
+  RowFailure failure = RowFailure::kNone;  // with kError: why; kNone = the engine has failed
+  int num_cached_tokens = 0;               // prompt tokens taken from the prefix cache
   // Times on the monotonic clock, in seconds; valid once they have happened, else 0.
   double scheduled_time_s = 0.0;
   double first_token_time_s = 0.0;

@@ -244,6 +244,40 @@ TEST(Scheduler, PromptLogprobsAreNotReadFromTheCache) {
   EXPECT_EQ(rows_of(run_step(scheduler)), (Rows{{1, 10}}));
 }
 
+TEST(Scheduler, AFailedRowEndsItsRequestAndTakesItsBlocksOutOfTheCache) {
+  SchedulerConfig config = small_config();
+  config.async_scheduling = true;
+  Scheduler scheduler(config);
+  scheduler.add(make_request(1, {.num_prompt_tokens = 12}));
+  scheduler.add(make_request(2));
+  const SchedulerOutput first = scheduler.schedule(0.0);
+  const SchedulerOutput second = scheduler.schedule(0.0);
+  ModelRunnerOutput output = output_of(first);
+  for (RowOutput& row : output.rows) {
+    if (row.id != 1) continue;
+    row.failure = RowFailure::kCorrupted;
+    row.sampled_token_ids.clear();
+  }
+  std::vector<StepResult> results = scheduler.update(first, output, 0.0);
+  const auto failed = std::ranges::find(results, RequestId{1}, &StepResult::id);
+  ASSERT_NE(failed, results.end());
+  EXPECT_EQ(failed->finish_reason, FinishReason::kError);
+  EXPECT_EQ(failed->failure, RowFailure::kCorrupted);
+  EXPECT_TRUE(failed->new_token_ids.empty());
+  EXPECT_EQ(scheduler.find(1), nullptr);
+  results = scheduler.update(second, output_of(second), 0.0);
+  ASSERT_EQ(results.size(), 1U) << "the failed request's row in flight is dropped";
+  EXPECT_EQ(results[0].id, 2U);
+  EXPECT_EQ(scheduler.stats().num_corrupted_requests, 1);
+
+  auto twin = std::make_shared<EngineRequest>(*make_request(3));
+  twin->prompt_token_ids.assign(12, 101);  // the prompt of request 1
+  scheduler.add(twin);
+  const SchedulerOutput third = scheduler.schedule(0.0);
+  EXPECT_EQ(third.new_requests.at(0).id, 3U);
+  EXPECT_EQ(scheduler.stats().prefix_cache_hits, 0);
+}
+
 TEST(Scheduler, AbortsInAnyState) {
   SchedulerConfig config = small_config();
   config.async_scheduling = true;

@@ -19,7 +19,7 @@ std::optional<Stop> check_stop(const Request& request) {
   const SamplingParams& params = *engine_request.params;
   const int32_t token_id = request.token_ids.back();
   const bool may_stop = request.num_output_tokens() >= params.min_tokens;
-  if (may_stop && contains(engine_request.eos_token_ids, token_id)) {
+  if (may_stop && !params.ignore_eos && contains(engine_request.eos_token_ids, token_id)) {
     return Stop{.finish_reason = FinishReason::kStop, .stop_reason = {}};
   }
   if (may_stop && contains(params.stop_token_ids, token_id)) {

@@ -34,6 +34,13 @@ TEST_F(StopCheckTest, EosStopsWithoutAReason) {
   EXPECT_TRUE(std::holds_alternative<std::monostate>(stop->stop_reason));
 }
 
+TEST_F(StopCheckTest, IgnoreEosPassesOverEosAlone) {
+  params_.ignore_eos = true;
+  params_.stop_token_ids = {7};
+  EXPECT_FALSE(check({5, kEos}).has_value());
+  EXPECT_TRUE(check({5, 7}).has_value());
+}
+
 TEST_F(StopCheckTest, AStopTokenIsTheReason) {
   params_.stop_token_ids = {7};
   const std::optional<Stop> stop = check({7});

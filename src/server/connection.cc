@@ -4,8 +4,10 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
+#include <cstdio>
 #include <utility>
 
 #include "server/admission.h"
@@ -283,6 +285,8 @@ void Connection::begin_exchange() {
   state_ = State::kAnswering;
   ended_ = false;
   chunked_ = false;
+  exchange_start_s_ = monotonic_now_s();
+  note_.clear();
   live_exchange_.store(++exchange_, std::memory_order_relaxed);
   context_.num_exchanges.fetch_add(1, std::memory_order_relaxed);
 }
@@ -347,6 +351,10 @@ void Connection::on_shutdown(uint64_t exchange, std::function<void()> callback) 
   if (answering(exchange)) on_shutdown_ = std::move(callback);
 }
 
+void Connection::annotate(uint64_t exchange, std::string note) {
+  if (state_ == State::kAnswering && exchange == exchange_) note_ = std::move(note);
+}
+
 void Connection::post(std::function<void()> task) { boost::asio::post(io_.loop, std::move(task)); }
 
 void Connection::finish_answer() {
@@ -356,7 +364,24 @@ void Connection::finish_answer() {
   on_shutdown_ = nullptr;
   context_.metrics.count_http(route_ != nullptr ? route_->path : "none",
                               request_method_label(request_.method), status_);
+  log_exchange(std::to_string(status_));
   flush();
+}
+
+// Names the route, not the path, which is the client's text.  Probes are not worth a line.
+void Connection::log_exchange(const std::string& outcome) {
+  if (!context_.config.log_request) return;
+  if (route_ != nullptr && route_->runs_on == RunsOn::kIoThread) return;
+  std::array<char, 32> time_ms{};
+  std::snprintf(time_ms.data(), time_ms.size(), "%.1f ms",
+                (monotonic_now_s() - exchange_start_s_) * 1e3);
+  std::string line = "request " + request_.request_id + " ";
+  line += request_method_label(request_.method);
+  line += ' ';
+  line += route_ != nullptr ? route_->path : "unknown-route";
+  line += " " + outcome + " in " + time_ms.data();
+  if (!note_.empty()) line += " " + note_;
+  context_.config.log_request(line);
 }
 
 void Connection::flush() {
@@ -419,9 +444,10 @@ void Connection::finish_exchange() {
 void Connection::abandon_exchange() {
   live_exchange_.store(0, std::memory_order_relaxed);
   on_shutdown_ = nullptr;
-  if (!ended_) context_.metrics.count_disconnect();
-  ended_ = true;
+  const bool unfinished = !std::exchange(ended_, true);
+  if (unfinished) context_.metrics.count_disconnect();
   if (const auto callback = std::exchange(on_disconnect_, nullptr)) callback();
+  if (unfinished) log_exchange("client-gone");
   release_exchange();
 }
 
@@ -448,30 +474,6 @@ void Connection::linger() {
   buffer_.consume(buffer_.size());
   parser_.reset();
   read();
-}
-
-// ---- the handle ----
-
-ResponseWriter::ResponseWriter(std::shared_ptr<Connection> connection, uint64_t exchange)
-    : connection_(std::move(connection)), exchange_(exchange) {}
-void ResponseWriter::send(HttpResponse&& response) const {
-  connection_->send(exchange_, std::move(response));
-}
-void ResponseWriter::begin_stream() const { connection_->begin_stream(exchange_); }
-void ResponseWriter::write(std::string_view bytes) const { connection_->write(exchange_, bytes); }
-void ResponseWriter::end(bool close_connection) const {
-  connection_->end(exchange_, close_connection);
-}
-void ResponseWriter::on_disconnect(std::function<void()> callback) const {
-  connection_->on_disconnect(exchange_, std::move(callback));
-}
-void ResponseWriter::on_shutdown(std::function<void()> callback) const {
-  connection_->on_shutdown(exchange_, std::move(callback));
-}
-void ResponseWriter::post(std::function<void()> task) const { connection_->post(std::move(task)); }
-bool ResponseWriter::gone() const { return !connection_->is_live(exchange_); }
-const std::shared_ptr<ResultQueue>& ResponseWriter::results() const {
-  return connection_->results();
 }
 
 }  // namespace quire

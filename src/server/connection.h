@@ -50,6 +50,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void end(uint64_t exchange, bool close_connection);
   void on_disconnect(uint64_t exchange, std::function<void()> callback);
   void on_shutdown(uint64_t exchange, std::function<void()> callback);
+  void annotate(uint64_t exchange, std::string note);
   // Any thread.
   void post(std::function<void()> task);
   bool is_live(uint64_t exchange) const {
@@ -88,6 +89,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void flush();
   void write_some();
   void on_write(boost::system::error_code error, size_t num_bytes);
+  // Writes the exchange's line to the request log; `outcome` is its status.
+  void log_exchange(const std::string& outcome);
   void finish_exchange();
   void release_exchange();
   void abandon_exchange();
@@ -124,6 +127,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool chunked_ = false;
   bool ended_ = false;  // the answer is complete, perhaps not yet written
   int status_ = 0;
+  double exchange_start_s_ = 0.0;
+  std::string note_;  // for the request log
 
   // Writing: `flight_` belongs to the socket until it is written, `pending_` follows.
   std::string flight_;

@@ -24,7 +24,7 @@ struct Generation::Sequence {
   int64_t num_cached_tokens = 0;
   bool submitted = false;
   bool has_output = false;
-  bool finished = false;
+  std::optional<FinishReason> reason;  // once finished
   double scheduled_time_s = 0.0;
   double first_token_time_s = 0.0;
   double last_token_time_s = 0.0;
@@ -50,7 +50,7 @@ void Generation::add_prompt(std::vector<EngineRequest> requests) {
         Sequence{.request = {},
                  .id = request.id,
                  .output = std::move(output),
-                 .prompt_index = num_prompts_,
+                 .prompt_index = static_cast<int>(prompts_.size()),
                  .choice_index = index,
                  .n = request.params->n,
                  .max_tokens = request.max_tokens,
@@ -59,7 +59,7 @@ void Generation::add_prompt(std::vector<EngineRequest> requests) {
                  .first_of_prompt = i == 0}));
     sequences_.back()->request = std::move(request);
   }
-  ++num_prompts_;
+  prompts_.push_back({.num_unfinished = requests.size()});
 }
 
 void Generation::start(ResponseWriter writer) {
@@ -79,8 +79,9 @@ void Generation::start(ResponseWriter writer) {
 
 Expected<void, RequestError> Generation::submit() {
   for (size_t i = 0; i < sequences_.size(); ++i) {
-    StepSink sink = [queue = writer_->results(), generation = weak_from_this(),
-                     i](StepResult&& result) { queue->push({generation, i, std::move(result)}); };
+    StepSink sink = [queue = writer_->results(),
+                     source = std::make_shared<ResultQueue::Source>(weak_from_this(), i)](
+                        StepResult&& result) { queue->push(source, std::move(result)); };
     QUIRE_TRY(context_.engine.add(std::move(sequences_[i]->request), std::move(sink)));
     sequences_[i]->submitted = true;
   }
@@ -89,13 +90,15 @@ Expected<void, RequestError> Generation::submit() {
 
 void Generation::deliver(size_t index, StepResult&& result) {
   Sequence& sequence = *sequences_.at(index);
-  if (!active_ || sequence.finished) return;
+  if (!active_ || sequence.reason) return;
   observe_times(sequence, result);
   const bool engine_finished = result.finish_reason.has_value();
+  const RowFailure failure = result.failure;
   CompletionOutput output = take_output(sequence, std::move(result));
   const std::optional<FinishReason> reason = output.finish_reason;
   if (reason == FinishReason::kError || reason == FinishReason::kAbort) {
-    fail(context_.draining ? shutting_down() : engine_failed(context_.engine.stats().failure));
+    finish_sequence(sequence, *reason);
+    fail(failure_error(failure));
     return;
   }
   if (output.token_ids.empty() && !reason) return;  // a chunk of the prompt
@@ -120,6 +123,18 @@ void Generation::deliver(size_t index, StepResult&& result) {
   if (active_ && num_finished_ == sequences_.size()) finish();
 }
 
+// Why the engine ended a sequence that was not done.
+RequestError Generation::failure_error(RowFailure failure) const {
+  if (failure != RowFailure::kNone) return generation_failed(failure);
+  const EngineStats stats = context_.engine.stats();
+  return stats.healthy && context_.draining ? shutting_down() : engine_failed(stats.failure);
+}
+
+void Generation::lose_results() {
+  context_.metrics.count_lost_results();
+  fail(overloaded(503));
+}
+
 CompletionOutput Generation::take_output(Sequence& sequence, StepResult&& result) {
   sequence.num_cached_tokens =
       std::max<int64_t>(sequence.num_cached_tokens, result.num_cached_tokens);
@@ -132,19 +147,28 @@ void Generation::observe_times(Sequence& sequence, const StepResult& result) {
   const double now_s = monotonic_now_s();
   if (result.scheduled_time_s > 0.0) sequence.scheduled_time_s = result.scheduled_time_s;
   if (result.new_token_ids.empty()) return;
+  auto num_intervals = std::ssize(result.new_token_ids);
   if (sequence.last_token_time_s == 0.0) {
     sequence.first_token_time_s =
         result.first_token_time_s > 0.0 ? result.first_token_time_s : now_s;
+    sequence.last_token_time_s = sequence.first_token_time_s;
     context_.metrics.observe_time_to_first_token(now_s - arrival_time_s_);
-  } else {
-    context_.metrics.observe_inter_token_latency(now_s - sequence.last_token_time_s);
+    --num_intervals;
+  }
+  // Tokens that came together have shared the time.
+  for (int64_t i = 0; i < num_intervals; ++i) {
+    context_.metrics.observe_inter_token_latency((now_s - sequence.last_token_time_s) /
+                                                 static_cast<double>(num_intervals));
   }
   sequence.last_token_time_s = now_s;
 }
 
 void Generation::finish_sequence(Sequence& sequence, FinishReason reason) {
-  sequence.finished = true;
+  sequence.reason = reason;
   ++num_finished_;
+  PromptProgress& prompt = prompts_[static_cast<size_t>(sequence.prompt_index)];
+  prompt.longest = std::max<int64_t>(prompt.longest, sequence.output.num_output_tokens());
+  if (--prompt.num_unfinished == 0) context_.metrics.observe_max_generation_tokens(prompt.longest);
   context_.metrics.count_finished({.reason = reason,
                                    .num_prompt_tokens = sequence.num_prompt_tokens,
                                    .num_cached_tokens = sequence.num_cached_tokens,
@@ -166,6 +190,7 @@ void Generation::begin_response() {
 
 void Generation::finish() {
   std::string body = formatter_->finish(total_usage());
+  writer_->annotate(summary());
   const std::unique_ptr<ResponseWriter> writer = std::move(writer_);
   abort_unfinished();
   if (!formatter_->streams()) {
@@ -180,6 +205,7 @@ void Generation::fail(const RequestError& error) {
   if (!active_) return;
   const std::unique_ptr<ResponseWriter> writer = std::move(writer_);
   abort_unfinished();
+  writer->annotate(summary() + " error=" + error.code);
   if (began_ && formatter_->streams()) {
     writer->write(error_event(error));
     writer->end(/*close_connection=*/true);
@@ -189,18 +215,37 @@ void Generation::fail(const RequestError& error) {
 }
 
 // May be called from within a write, so the writer stays.
-void Generation::cancel() { abort_unfinished(); }
+void Generation::cancel() {
+  abort_unfinished();
+  writer_->annotate(summary());
+}
 
 // Also leaves the count of running generations, once.
 void Generation::abort_unfinished() {
   if (!active_) return;
   active_ = false;
   for (const auto& sequence : sequences_) {
-    if (!sequence->submitted || sequence->finished) continue;
+    if (!sequence->submitted || sequence->reason) continue;
     context_.engine.abort(sequence->id);
     finish_sequence(*sequence, FinishReason::kAbort);
   }
   context_.num_generations.fetch_sub(1, std::memory_order_relaxed);
+}
+
+std::string Generation::summary() const {
+  const TokenUsage usage = total_usage();
+  std::string text = "prompt_tokens=" + std::to_string(usage.prompt_tokens) +
+                     " cached_tokens=" + std::to_string(usage.cached_tokens) +
+                     " completion_tokens=" + std::to_string(usage.completion_tokens) +
+                     " finish_reason=";
+  std::optional<FinishReason> last;
+  for (const auto& sequence : sequences_) {
+    if (!sequence->reason || sequence->reason == last) continue;
+    if (last) text += ',';
+    text += to_string(*sequence->reason);
+    last = sequence->reason;
+  }
+  return last ? text : text + '-';
 }
 
 TokenUsage Generation::total_usage() const {

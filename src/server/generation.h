@@ -60,12 +60,21 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // Hands the sequences to the engine; if it refuses one, answers with its error.
   void start(ResponseWriter writer);
   void deliver(size_t sequence, StepResult&& result);
+  // Results were dropped, because too many waited for the I/O thread: ends with an error.
+  void lose_results();
 
  private:
   struct Sequence;
+  struct PromptProgress {
+    size_t num_unfinished = 0;  // sequences
+    int64_t longest = 0;        // tokens of the longest finished sequence
+  };
 
   // Engine's refusal of any sequence, if there was one.
   Expected<void, RequestError> submit();
+  // For the request log.
+  std::string summary() const;
+  RequestError failure_error(RowFailure failure) const;
   CompletionOutput take_output(Sequence& sequence, StepResult&& result);
   void finish_sequence(Sequence& sequence, FinishReason reason);
   void observe_times(Sequence& sequence, const StepResult& result);
@@ -80,8 +89,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::unique_ptr<ResponseFormatter> formatter_;
   const double arrival_time_s_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
+  std::vector<PromptProgress> prompts_;
   std::unique_ptr<ResponseWriter> writer_;  // set by start()
-  int num_prompts_ = 0;
   size_t num_finished_ = 0;
   bool began_ = false;
   bool active_ = false;  // between start() and the answer's end

@@ -5,8 +5,12 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 #include <vector>
+
+#include "server/engine_metrics.h"
 
 namespace quire {
 namespace {
@@ -73,6 +77,9 @@ class ServerMetrics::State {
         computed_prefill(histogram("vllm:request_prefill_kv_computed_tokens",
                                    "Prompt tokens not found in the prefix cache.",
                                    token_count_buckets(info.max_model_len))),
+        max_generation_tokens(histogram("vllm:request_max_num_generation_tokens",
+                                        "Tokens of the longest of a prompt's n completions.",
+                                        token_count_buckets(info.max_model_len))),
         params_n(histogram("vllm:request_params_n", "The n of a request.", kNumCompletionsBuckets)),
         params_max_tokens(histogram("vllm:request_params_max_tokens",
                                     "The max_tokens of a sequence.",
@@ -83,9 +90,14 @@ class ServerMetrics::State {
             counter("quire:client_disconnects_total", "Clients gone before their answer ended.")),
         slow_readers(counter("quire:slow_readers_total",
                              "Connections cut because the client read too slowly.")),
+        lost_results(counter("quire:lost_results_total",
+                             "API requests given up because the server fell behind the engine.")),
         rejected(
             counters("quire:requests_rejected_total", "API requests refused, by HTTP status.")) {
     cache_config = {{"block_size", std::to_string(info.block_size)},
+                    {"cache_dtype", info.dtype},
+                    {"enable_prefix_caching", info.enable_prefix_caching ? "True" : "False"},
+                    {"kv_cache_memory_bytes", std::to_string(info.kv_cache_bytes)},
                     {"num_gpu_blocks", std::to_string(info.num_blocks)}};
     for (const FinishReason reason :
          {FinishReason::kStop, FinishReason::kLength, FinishReason::kAbort,
@@ -108,12 +120,14 @@ class ServerMetrics::State {
   prometheus::Histogram& prompt_tokens;
   prometheus::Histogram& generation_tokens;
   prometheus::Histogram& computed_prefill;
+  prometheus::Histogram& max_generation_tokens;
   prometheus::Histogram& params_n;
   prometheus::Histogram& params_max_tokens;
   prometheus::Family<prometheus::Counter>& success;
   prometheus::Family<prometheus::Counter>& http;
   prometheus::Counter& disconnects;
   prometheus::Counter& slow_readers;
+  prometheus::Counter& lost_results;
   prometheus::Family<prometheus::Counter>& rejected;
 
  private:
@@ -141,6 +155,12 @@ void ServerMetrics::observe_inter_token_latency(double seconds) {
 }
 void ServerMetrics::count_disconnect() { state_->disconnects.Increment(); }
 void ServerMetrics::count_slow_reader() { state_->slow_readers.Increment(); }
+
+void ServerMetrics::count_lost_results() { state_->lost_results.Increment(); }
+
+void ServerMetrics::observe_max_generation_tokens(int64_t num_tokens) {
+  state_->max_generation_tokens.Observe(static_cast<double>(num_tokens));
+}
 
 void ServerMetrics::count_rejected(int status) {
   state_->rejected.Add({{"status", std::to_string(status)}}).Increment();
@@ -175,83 +195,23 @@ void ServerMetrics::count_finished(const FinishedSequence& sequence) {
   m.params_max_tokens.Observe(sequence.max_tokens);
 }
 
-namespace {
-
-// The engine's own figures: already counted there, so they are written out as they stand.
-struct EngineFigure {
-  const char* name;
-  const char* help;
-  MetricType type;
-  double value;
-};
-
-// Slots of allocated blocks that hold no token.
-double kv_cache_waste(const SchedulerStats& s) {
-  if (s.num_allocated_token_slots <= 0) return 0.0;
-  return 1.0 - static_cast<double>(s.num_used_token_slots) /
-                   static_cast<double>(s.num_allocated_token_slots);
-}
-
-std::vector<EngineFigure> engine_figures(const EngineStats& stats, const ServerGauges& gauges) {
-  const SchedulerStats& s = stats.scheduler;
-  const double usage = s.num_blocks > 0 ? 1.0 - static_cast<double>(s.num_free_blocks) /
-                                                    static_cast<double>(s.num_blocks)
-                                        : 0.0;
-  const auto count = [](int64_t n) { return static_cast<double>(n); };
-  constexpr MetricType kGauge = MetricType::Gauge;
-  constexpr MetricType kCounter = MetricType::Counter;
-  return {
-      {"vllm:num_requests_running", "Sequences in the running batch.", kGauge,
-       count(s.num_running)},
-      {"vllm:num_requests_waiting", "Sequences waiting to be scheduled.", kGauge,
-       count(s.num_waiting)},
-      {"vllm:kv_cache_usage_perc", "Blocks in use; 1 = all.", kGauge, usage},
-      {"quire:kv_cache_waste_perc", "Token slots of blocks in use that hold no token; 1 = all.",
-       kGauge, kv_cache_waste(s)},
-      {"vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", kCounter,
-       count(s.prefix_cache_queries)},
-      {"vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", kCounter,
-       count(s.prefix_cache_hits)},
-      {"vllm:prompt_tokens_cached_total", "Prompt tokens taken from the prefix cache.", kCounter,
-       count(s.prefix_cache_hits)},
-      {"vllm:num_preemptions_total", "Preempted sequences.", kCounter, count(s.num_preemptions)},
-      {"vllm:prompt_tokens_total", "Prompt tokens processed.", kCounter,
-       count(stats.prompt_tokens)},
-      {"vllm:generation_tokens_total", "Tokens generated.", kCounter,
-       count(stats.generation_tokens)},
-      {"quire:engine_steps_total", "Engine steps.", kCounter, count(stats.num_steps)},
-      {"quire:last_step_tokens", "Tokens computed in the latest step.", kGauge,
-       count(stats.last_step_tokens)},
-      {"quire:last_step_seconds", "Duration of the latest step.", kGauge, stats.last_step_s},
-      {"quire:num_requests_in_flight", "Sequences the engine has not finished.", kGauge,
-       count(stats.num_in_flight_requests)},
-      {"quire:engine_healthy", "1 while the engine runs.", kGauge, stats.healthy ? 1.0 : 0.0},
-      {"quire:http_connections", "Open connections.", kGauge, count(gauges.num_connections)},
-      {"quire:http_requests_in_flight", "HTTP requests not fully answered.", kGauge,
-       count(gauges.num_exchanges)},
-  };
-}
-
-MetricFamily to_family(const EngineFigure& figure, const prometheus::Labels& labels) {
-  ClientMetric metric;
-  for (const auto& [name, value] : labels) metric.label.push_back({name, value});
-  metric.counter.value = figure.value;
-  metric.gauge.value = figure.value;
-  return {figure.name, figure.help, figure.type, {std::move(metric)}};
-}
-
-}  // namespace
-
 std::string ServerMetrics::expose(const EngineStats& stats, const ServerGauges& gauges) {
   std::vector<MetricFamily> families = state_->registry.Collect();
-  for (const EngineFigure& figure : engine_figures(stats, gauges)) {
-    families.push_back(to_family(figure, state_->labels));
-  }
+  std::ranges::move(engine_metrics(stats, state_->labels), std::back_inserter(families));
+  const auto add_gauge = [&](const char* name, const char* help, double value,
+                             const prometheus::Labels& labels) {
+    ClientMetric metric;
+    for (const auto& [label, text] : labels) metric.label.push_back({label, text});
+    metric.gauge.value = value;
+    families.push_back({name, help, MetricType::Gauge, {std::move(metric)}});
+  };
+  add_gauge("quire:http_connections", "Open connections.", gauges.num_connections, state_->labels);
+  add_gauge("quire:http_requests_in_flight", "HTTP requests not fully answered.",
+            gauges.num_exchanges, state_->labels);
   prometheus::Labels cache_labels = state_->labels;
   cache_labels.insert(state_->cache_config.begin(), state_->cache_config.end());
-  families.push_back(to_family(
-      {"vllm:cache_config_info", "Configuration of the KV cache.", MetricType::Gauge, 1.0},
-      cache_labels));
+  add_gauge("vllm:cache_config_info", "Configuration of the KV cache, in the labels; always 1.",
+            1.0, cache_labels);
   return prometheus::TextSerializer().Serialize(families);
 }
 

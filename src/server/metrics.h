@@ -43,10 +43,13 @@ class ServerMetrics {
   void observe_time_to_first_token(double seconds);
   void observe_inter_token_latency(double seconds);
   void count_finished(const FinishedSequence& sequence);
+  // Once all completions of a prompt have ended: the length of the longest.
+  void observe_max_generation_tokens(int64_t num_tokens);
   // `handler` is the route's path, so that the number of label values is bounded.
   void count_http(std::string_view handler, std::string_view method, int status);
   void count_disconnect();
   void count_slow_reader();
+  void count_lost_results();
   void count_rejected(int status);
 
   // The exposition text.

@@ -34,6 +34,9 @@ class ResponseWriter {
   // `callback` runs once if the server gives up waiting for the exchange to end.
   void on_shutdown(std::function<void()> callback) const;
 
+  // Adds to the exchange's line in the request log.  Call it before the exchange ends, or from
+  // on_disconnect's callback.
+  void annotate(std::string note) const;
   // Runs `task` on the I/O thread.  Any thread.
   void post(std::function<void()> task) const;
   // True once the exchange has ended or the client has gone.  Any thread.

@@ -1,6 +1,7 @@
 // The queue from the engine's thread to one I/O thread.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -12,31 +13,48 @@ namespace quire {
 
 class Generation;
 
-// What one sequence gained in one step, on its way to its consumer.
+// What one sequence has gained since its consumer last looked.
 struct Delivery {
   std::weak_ptr<Generation> generation;
   size_t sequence = 0;
-  StepResult result;
+  StepResult result;        // several steps may be in it
+  bool overflowed = false;  // the queue was full: results have been dropped, and none will follow
 };
 
 // Outlives the I/O thread: the engine's sinks share it, and push() after close() does nothing.
-// A whole engine step wakes the I/O thread once.
+// A whole engine step wakes the I/O thread once.  The engine is never held up: while the I/O thread
+// is behind, the steps of a sequence are joined, so that catching up costs less than keeping up;
+// and beyond a limit in bytes the sequence that adds to its backlog is given up.
 class ResultQueue {
  public:
-  // `wake` is called by push() when the queue was empty; it must make the I/O thread call drain().
-  explicit ResultQueue(std::function<void()> wake) : wake_(std::move(wake)) {}
+  // One sequence's place in the queue.
+  class Source {
+   public:
+    Source(std::weak_ptr<Generation> generation, size_t sequence)
+        : pending_{.generation = std::move(generation), .sequence = sequence, .result = {}} {}
+
+   private:
+    friend class ResultQueue;
+    Delivery pending_;  // guarded by the queue's mutex, as is queued_
+    bool queued_ = false;
+  };
+
+  // `wake` is called by push() when the queue was empty; it must make the I/O thread call take().
+  ResultQueue(int64_t max_bytes, std::function<void()> wake)
+      : max_bytes_(max_bytes), wake_(std::move(wake)) {}
 
   // Thread: engine.
-  void push(Delivery delivery);
-  // Hands every queued result to its generation, if that still lives.  Thread: I/O.
-  void drain();
+  void push(const std::shared_ptr<Source>& source, StepResult&& result);
+  // Everything pushed so far, one delivery per sequence.  Thread: I/O.
+  std::vector<Delivery> take();
   void close();
 
  private:
-  std::mutex mutex_;
-  std::function<void()> wake_;      // guarded by mutex_; empty once closed
-  std::vector<Delivery> queue_;     // guarded by mutex_
-  std::vector<Delivery> draining_;  // I/O thread only; keeps its capacity between drains
+  const int64_t max_bytes_;
+  std::mutex mutex_;            // guards everything below
+  std::function<void()> wake_;  // empty once closed
+  std::vector<std::shared_ptr<Source>> queue_;
+  int64_t num_bytes_ = 0;  // of the results in the queue
 };
 
 }  // namespace quire

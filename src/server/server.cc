@@ -64,7 +64,7 @@ class Server::State {
  public:
   State(const ServerConfig& config, EngineClient& engine, const TextModel& text)
       : context_(std::make_unique<ServerContext>(config, engine, text)),
-        io_threads_(make_io_threads(config.io_threads)),
+        io_threads_(make_io_threads(config)),
         acceptor_(open_acceptor(io_threads_[0]->loop, config)) {
     accept();
     for (const auto& io : io_threads_) sweep(*io);
@@ -92,15 +92,28 @@ class Server::State {
   }
 
  private:
-  static std::vector<std::unique_ptr<IoThread>> make_io_threads(int count) {
+  static std::vector<std::unique_ptr<IoThread>> make_io_threads(const ServerConfig& config) {
     std::vector<std::unique_ptr<IoThread>> threads;
-    for (int i = 0; i < std::max(1, count); ++i) {
+    for (int i = 0; i < std::max(1, config.io_threads); ++i) {
       threads.push_back(std::make_unique<IoThread>());
       IoThread& io = *threads.back();
-      io.results = std::make_shared<ResultQueue>(
-          [&io] { boost::asio::post(io.loop, [results = io.results] { results->drain(); }); });
+      io.results = std::make_shared<ResultQueue>(config.max_queued_result_bytes, [&io] {
+        boost::asio::post(io.loop, [&io] { deliver_results(*io.results); });
+      });
     }
     return threads;
+  }
+
+  static void deliver_results(ResultQueue& results) {
+    for (Delivery& delivery : results.take()) {
+      const auto generation = delivery.generation.lock();
+      if (generation == nullptr) continue;
+      if (delivery.overflowed) {
+        generation->lose_results();
+      } else {
+        generation->deliver(delivery.sequence, std::move(delivery.result));
+      }
+    }
   }
 
   void accept() {
@@ -164,8 +177,15 @@ class Server::State {
       if (error) return;
       for_each_connection(io,
                           [now_s = monotonic_now_s()](Connection& c) { c.check_deadlines(now_s); });
+      if (&io == io_threads_[0].get()) watch_engine();
       sweep(io);
     });
+  }
+
+  // A failed engine does not come back: the process is to be replaced.
+  void watch_engine() {
+    if (!context_->config.stop_on_engine_failure || context_->draining) return;
+    if (!context_->engine.stats().healthy) begin_drain();
   }
 
   template <typename Action>

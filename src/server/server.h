@@ -28,9 +28,12 @@ struct ServerConfig {
   double request_timeout_s = 30.0;  // reading one request's header and body
   double keep_alive_timeout_s = 75.0;
   int64_t max_pending_output_bytes =
-      1 << 20;                          // unsent bytes of one stream before its request is aborted
+      1 << 20;  // unsent bytes of one stream before its request is aborted
+  int64_t max_queued_result_bytes =
+      64 << 20;  // of results waiting for one I/O thread; beyond it sequences are given up with 503
   double write_stall_timeout_s = 30.0;  // a client that takes no byte for so long is cut
   double shutdown_timeout_s = 30.0;     // draining after SIGTERM
+  bool stop_on_engine_failure = false;  // drain and return from run() when the engine has failed
   int max_queued_preparations =
       1024;  // requests waiting for a worker thread beyond which the answer is 429
   int max_sequences_per_request = 1024;  // prompts times n
@@ -48,6 +51,9 @@ struct ServerConfig {
   bool trust_request_chat_template = false;  // accept chat_template in requests
   std::function<void(const std::string&)>
       log_error;  // internal errors, one line each, any thread; may be empty
+  // One line per answered API request: id, method, route, status, time and token counts, but no
+  // text and no keys.  Called on an I/O thread; may be empty.
+  std::function<void(const std::string&)> log_request;
 };
 
 // What the server needs of the model's text side; outlives the server.
@@ -63,7 +69,8 @@ class Server {
   Server(const ServerConfig& config, EngineClient& engine, const TextModel& text);
   ~Server();
   uint16_t port() const;
-  // Serves until stop(); returns after draining.  The caller's thread is one of the I/O threads.
+  // Serves until stop(), or the engine's failure if so configured; returns after draining.  The
+  // caller's thread is one of the I/O threads.
   void run();
   // Async-signal-unsafe, any thread: refuse new API requests with 503, finish or time out what
   // runs, then return from run().  Probes and /metrics are answered meanwhile.  The second call

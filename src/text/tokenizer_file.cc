@@ -200,7 +200,8 @@ TokenizerParts read_vocab_and_merges(const fs::path& directory) {
     if (!line.empty() && !line.starts_with("#version"))
       add_merge_line(parts.vocab, line, parts.merges);
   }
-  for (const auto& [id, token] : config.value("added_tokens_decoder", Json::object()).items()) {
+  const Json added_tokens = config.value("added_tokens_decoder", Json::object());
+  for (const auto& [id, token] : added_tokens.items()) {
     Json entry = token;
     entry["id"] = Json::parse(id);
     parts.added_tokens.push_back(entry);

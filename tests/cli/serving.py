@@ -1,4 +1,5 @@
-"""A running `quire serve` for tests."""
+"""A running `quire serve` for tests, and requests to it."""
+import json
 import subprocess
 import threading
 import time
@@ -9,7 +10,7 @@ from tiny_model import BINARY, free_port
 
 
 class Serving:
-    """Starts the server, waits until it is healthy; kills it at the end if it still runs."""
+    """Starts the server, waits until it is ready; kills it at the end if it still runs."""
 
     def __init__(self, *flags):
         self.port = free_port()
@@ -30,12 +31,12 @@ class Serving:
             if self.process.poll() is not None:
                 break
             try:
-                with urllib.request.urlopen(self.url + "/health", timeout=1):
+                with urllib.request.urlopen(self.url + "/ready", timeout=1):
                     return self
             except (urllib.error.URLError, OSError):
                 time.sleep(0.01)
         self.__exit__()
-        raise AssertionError("quire serve did not become healthy:\n" + self.log)
+        raise AssertionError("quire serve did not become ready:\n" + self.log)
 
     def __exit__(self, *_):
         if self.process.poll() is None:
@@ -48,3 +49,29 @@ class Serving:
         status = self.process.wait(timeout=60)
         self.reader.join()
         return status
+
+    def post(self, path, body):
+        """The answer, parsed; with "stream", an iterator over the chunks."""
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"})
+        response = urllib.request.urlopen(request, timeout=60)
+        if body.get("stream"):
+            return self._chunks(response)
+        with response:
+            return json.load(response)
+
+    @staticmethod
+    def _chunks(response):
+        with response:
+            for line in response:
+                if line.startswith(b"data: {"):
+                    yield json.loads(line[6:])
+                elif line == b"data: [DONE]\n":
+                    return
+        raise AssertionError("the stream ended without [DONE]")
+
+    def metrics(self):
+        """Values by name, labels left out; the last of several series counts."""
+        with urllib.request.urlopen(self.url + "/metrics", timeout=10) as response:
+            lines = [line.decode() for line in response if not line.startswith(b"#")]
+        return {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines}

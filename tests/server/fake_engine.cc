@@ -170,7 +170,7 @@ int32_t FakeEngine::next_token(Sequence& sequence) {
     sequence.state = mix(sequence.state);
     const EngineRequest& request = sequence.request;
     const bool may_end =
-        !request.eos_token_ids.empty() && sequence.num_tokens >= request.params->min_tokens;
+        !request.params->ignore_eos && sequence.num_tokens >= request.params->min_tokens;
     if (may_end && sequence.num_tokens > 0 && sequence.state % 8 == 0) return ByteTokenizer::kEos;
     sequence.word = kWords[(sequence.state >> 8) % kWords.size()];
     sequence.word_index = 0;

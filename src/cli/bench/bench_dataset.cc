@@ -96,16 +96,22 @@ std::vector<BenchPrompt> read_jsonl(const DatasetFlags& flags) {
 // Text whose encoding has `length` tokens, as nearly as decode and encode allow.
 std::string text_of_length(const Tokenizer& tokenizer, int length, std::mt19937_64& random) {
   const auto vocab_size = static_cast<uint64_t>(tokenizer.vocab_size());
-  const auto draw = [&] { return static_cast<int32_t>(draw_below(random, vocab_size)); };
+  // No piece of a character: such a token comes back from the text as others.
+  const auto draw = [&] {
+    while (true) {
+      const auto id = static_cast<int32_t>(draw_below(random, vocab_size));
+      if (!tokenizer.is_special(id) &&
+          tokenizer.decode({id}, true).find("\xEF\xBF\xBD") == std::string::npos) {
+        return id;
+      }
+    }
+  };
   std::vector<int32_t> ids;
   std::string text;
   constexpr int kRounds = 10;  // vLLM's; nearly all texts settle in three
   for (int round = 0; round < kRounds; ++round) {
     while (static_cast<int>(ids.size()) < length) {
-      const int32_t id = draw();
-      if (!tokenizer.is_special(id)) {
-        ids.push_back(id);
-      }
+      ids.push_back(draw());
     }
     ids.resize(static_cast<size_t>(length));
     text = tokenizer.decode(ids, true);

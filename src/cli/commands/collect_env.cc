@@ -12,6 +12,7 @@
 #include "cli/hardware.h"
 #include "cli/human_number.h"
 #include "cli/version.h"
+#include "engine/engine.h"
 #include "engine/model_path.h"
 
 namespace quire {
@@ -51,6 +52,7 @@ int run_collect_env(const CommandArgs& args) {
   row("kernel", hardware.kernel);
   row("CPU", hardware.cpu_model);
   row("instruction sets", fmt::format("{}", fmt::join(hardware.isa_levels, " ")));
+  row("kernels", fmt::format("{}", fmt::join(available_cpu_isas(), " ")));
   row("cores", fmt::format("{} online, {} allowed to this process", hardware.num_cores_online,
                            hardware.num_cores_allowed));
   row("memory", fmt::format("{}, {} available", format_bytes(hardware.memory_bytes),

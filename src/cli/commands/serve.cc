@@ -147,11 +147,10 @@ void log_model(const EngineFlags& flags, const EngineInfo& info, double load_s) 
   spdlog::info("CPU kernels {}, {} threads", info.cpu_isa, info.num_threads);
   spdlog::info("KV cache {} blocks of {} = {} tokens; max model length {}", info.num_blocks,
                info.block_size, format_count(num_tokens), format_count(info.max_model_len));
-  spdlog::info("max concurrency {:.1f} requests of full length; at most {} run at once",
-               info.max_model_len > 0
-                   ? static_cast<double>(num_tokens) / static_cast<double>(info.max_model_len)
-                   : 0.0,
-               info.max_num_seqs);
+  const double concurrency =
+      static_cast<double>(num_tokens) / static_cast<double>(std::max(info.max_model_len, 1));
+  spdlog::info("max concurrency {:.{}f} requests of full length; at most {} run at once",
+               concurrency, concurrency < 10 ? 1 : 0, info.max_num_seqs);
 }
 
 // The host as a client on this machine would write it.

@@ -104,6 +104,16 @@ RequestError shutting_down() {
   return http_error(503, "server_shutting_down", "The server is shutting down.");
 }
 
+RequestError generation_failed(RowFailure failure) {
+  if (failure == RowFailure::kEveryTokenMasked) {
+    return invalid_param("",
+                         "allowed_token_ids, bad_words, min_tokens and logit_bias together "
+                         "leave no token that may be generated.");
+  }
+  return http_error(500, "generation_failed",
+                    "The model computed values that are not finite numbers for this request.");
+}
+
 RequestError engine_failed(std::string_view reason) {
   return http_error(503, "engine_failed",
                     "The engine failed" + (reason.empty() ? "" : ": " + std::string(reason)) + ".");

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "scheduler/scheduler_output.h"
 #include "server/http.h"
 
 namespace quire {
@@ -32,5 +33,7 @@ RequestError headers_too_large(int64_t max_bytes);
 RequestError overloaded(int status = 429);
 RequestError shutting_down();
 RequestError engine_failed(std::string_view reason);
+// 500, or 400 where the request's own parameters left no token.  Requires: not kNone.
+RequestError generation_failed(RowFailure failure);
 
 }  // namespace quire
