@@ -15,18 +15,15 @@ void add_model_flags(CLI::App& app, EngineFlags& flags) {
   app.add_option("MODEL", config.model,
                  "Directory, hub id in the local cache (org/name[@revision]), or quire-demo")
       ->type_name("");
-  const char* group = "Model";
-  app.add_option("--model", flags.model_flag, "The same as MODEL")->group(group);
+  app.option_defaults()->group("Model");
+  app.add_option("--model", flags.model_flag, "The same as MODEL");
   app.add_option("--tokenizer", config.tokenizer, "Where tokenizer.json is, if not with the model")
-      ->type_name("DIR")
-      ->group(group);
+      ->type_name("DIR");
   app.add_option(
          "--dtype", config.dtype,
          "Type of weights and KV cache; auto: the checkpoint's. half = float16, float = float32")
       ->check(CLI::IsMember({"auto", "float32", "float16", "bfloat16", "half", "float"}))
-      ->type_name("TYPE")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("TYPE");
   const auto set_max_model_len = [&config](const std::string& text) {
     const auto number = parse_human_int(text == "auto" ? "-1" : text);
     if (!number || *number == 0 || *number < -1 || *number > (1 << 30)) {
@@ -40,61 +37,44 @@ void add_model_flags(CLI::App& app, EngineFlags& flags) {
                                        "auto or -1: what the model and the "
                                        "KV cache allow")
       ->type_name("N")
-      ->default_str("auto")
-      ->group(group);
+      ->default_str("auto");
   app.add_option("--load-format", config.load_format,
                  "Where weights come from; dummy: random ones, for measurements")
       ->check(CLI::IsMember({"auto", "safetensors", "dummy"}))
-      ->type_name("FORMAT")
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--seed", config.seed, "Seed of requests that bring none")
-      ->type_name("N")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("FORMAT");
+  app.add_option("--seed", config.seed, "Seed of requests that bring none")->type_name("N");
   app.add_option("--chat-template", flags.chat_template,
                  "Jinja chat template: a file, or the template itself on one line")
-      ->type_name("FILE|TEMPLATE")
-      ->group(group);
+      ->type_name("FILE|TEMPLATE");
   app.add_option("--generation-config", flags.generation_config,
                  "Sampling defaults; auto: generation_config.json of the model, vllm: neutral ones")
       ->check(CLI::IsMember({"auto", "vllm"}))
-      ->type_name("auto|vllm")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("auto|vllm");
   app.add_option("--override-generation-config", flags.override_generation_config,
                  "Sampling defaults as JSON, on top: '{\"temperature\": 0.5}'")
-      ->type_name("JSON")
-      ->group(group);
+      ->type_name("JSON");
 }
 
 void add_cache_flags(CLI::App& app, EngineConfig& config) {
-  const char* group = "KV cache";
+  app.option_defaults()->group("KV cache");
   add_human_int(app, "--kv-cache-memory-bytes", config.kv_cache_memory_bytes,
                 "Size of the KV cache; accepts 512M, 4G. auto: from free memory, at most 4 GiB", 1)
-      ->default_str("auto")
-      ->group(group);
-  add_human_int(app, "--block-size", config.block_size, "Tokens in a block; a multiple of 16", 16)
-      ->group(group);
+      ->default_str("auto");
+  add_human_int(app, "--block-size", config.block_size, "Tokens in a block; a multiple of 16", 16);
   add_switch(app, "enable-prefix-caching", config.enable_prefix_caching,
-             "Reuse the KV of prompts that begin alike")
-      ->group(group);
+             "Reuse the KV of prompts that begin alike");
 }
 
 void add_scheduler_flags(CLI::App& app, EngineConfig& config) {
-  const char* group = "Scheduler";
-  add_human_int(app, "--max-num-seqs", config.max_num_seqs, "Sequences running at once", 1)
-      ->group(group);
+  app.option_defaults()->group("Scheduler");
+  add_human_int(app, "--max-num-seqs", config.max_num_seqs, "Sequences running at once", 1);
   add_human_int(app, "--max-num-batched-tokens", config.max_num_batched_tokens,
                 "Tokens in one step; larger favours throughput, smaller keeps streams even", 1)
-      ->default_str("2048")
-      ->group(group);
+      ->default_str("2048");
   add_switch(app, "enable-chunked-prefill", config.enable_chunked_prefill,
-             "Split long prompts over several steps")
-      ->group(group);
+             "Split long prompts over several steps");
   add_human_int(app, "--long-prefill-token-threshold", config.long_prefill_token_threshold,
-                "Longest piece of one prompt in one step; 0: no limit", 0)
-      ->group(group);
+                "Longest piece of one prompt in one step; 0: no limit", 0);
   const auto set_policy = [&config](const std::string& name) {
     config.scheduling_policy =
         name == "priority" ? SchedulingPolicy::kPriority : SchedulingPolicy::kFcfs;
@@ -104,30 +84,23 @@ void add_scheduler_flags(CLI::App& app, EngineConfig& config) {
          "fcfs: in order of arrival; priority: by the request's priority, lower first")
       ->check(CLI::IsMember({"fcfs", "priority"}))
       ->type_name("POLICY")
-      ->default_str("fcfs")
-      ->group(group);
+      ->default_str("fcfs");
   add_switch(app, "async-scheduling", config.async_scheduling,
-             "Plan a step while the one before still runs")
-      ->group(group);
+             "Plan a step while the one before still runs");
   add_human_int(app, "--max-queue-len", config.max_queue_len,
-                "Requests in flight beyond which new ones are answered with 429", 1)
-      ->group(group);
+                "Requests in flight beyond which new ones are answered with 429", 1);
 }
 
 void add_hardware_flags(CLI::App& app, EngineConfig& config) {
-  const char* group = "Hardware";
+  app.option_defaults()->group("Hardware");
   app.add_option("--cpu-isa", config.cpu_isa,
                  fmt::format("Kernels to use; auto: the fastest of those this CPU can run ({})",
                              fmt::join(available_cpu_isas(), ", ")))
-      ->type_name("ISA")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("ISA");
   add_human_int(app, "--num-threads", config.num_threads,
                 "Compute threads; auto: the cores this process may use", 1)
-      ->default_str("auto")
-      ->group(group);
-  add_switch(app, "pin-threads", config.pin_threads, "Bind each compute thread to a core")
-      ->group(group);
+      ->default_str("auto");
+  add_switch(app, "pin-threads", config.pin_threads, "Bind each compute thread to a core");
 }
 
 }  // namespace

@@ -179,6 +179,7 @@ void set_up_app(CLI::App& app) {
   app.get_help_ptr()->group("Other");
   // A flag given twice: the last one counts, as in argparse.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.option_defaults()->always_capture_default();
 }
 
 bool parse_flags(CLI::App& app, const CommandArgs& args) {

@@ -94,7 +94,10 @@ std::string first_served_model(const std::string& root, const std::string& api_k
                                                .api_key = api_key,
                                                .timeout_s = kListTimeoutSeconds});
   if (!result.ok()) {
-    throw LoadError("cannot list the models of " + root + ": " + result.message());
+    throw LoadError("cannot list the models of " + root + ": " + result.message() +
+                    (result.status == 0     ? "; is a server running there?  quire serve starts one"
+                     : result.status == 401 ? "; give its key with --api-key"
+                                            : ""));
   }
   const auto json = nlohmann::json::parse(result.body, nullptr, false);
   if (json.is_object() && json.contains("data") && json["data"].is_array() &&

@@ -77,8 +77,7 @@ constexpr std::array kFields{
 void add_float(CLI::App& app, Json& fields, const char* flag, const char* name, const char* help) {
   app.add_option_function<float>(
          flag, [&fields, name](float value) { fields[name] = value; }, help)
-      ->type_name("X")
-      ->group("Sampling");
+      ->type_name("X");
 }
 
 void add_int(CLI::App& app, Json& fields, const char* flag, const char* name, const char* help) {
@@ -89,7 +88,7 @@ void add_int(CLI::App& app, Json& fields, const char* flag, const char* name, co
     }
     fields[name] = *number;
   };
-  app.add_option_function<std::string>(flag, set, help)->type_name("N")->group("Sampling");
+  app.add_option_function<std::string>(flag, set, help)->type_name("N");
 }
 
 }  // namespace
@@ -119,6 +118,7 @@ Expected<void, std::string> apply_sampling_json(const Json& fields, SamplingPara
 
 void add_sampling_flags(CLI::App& app, Json& fields) {
   fields = Json::object();
+  app.option_defaults()->group("Sampling");
   add_float(app, fields, "--temperature", "temperature", "0: always the likeliest token");
   add_float(app, fields, "--top-p", "top_p",
             "Draw from the likeliest tokens of this total probability");
@@ -136,11 +136,9 @@ void add_sampling_flags(CLI::App& app, Json& fields) {
          "--stop", [&fields](const std::vector<std::string>& strings) { fields["stop"] = strings; },
          "End the output before this text; may be repeated")
       ->type_name("TEXT")
-      ->allow_extra_args(false)
-      ->group("Sampling");
+      ->allow_extra_args(false);
   app.add_flag_callback(
-         "--ignore-eos", [&fields] { fields["ignore_eos"] = true; }, "Go on until --max-tokens")
-      ->group("Sampling");
+      "--ignore-eos", [&fields] { fields["ignore_eos"] = true; }, "Go on until --max-tokens");
 }
 
 }  // namespace quire

@@ -30,14 +30,12 @@ void print_stats(const GenerationStats& stats) {
 }  // namespace
 
 void add_terminal_flags(CLI::App& app, TerminalFlags& flags) {
-  const char* group = "Server";
+  app.option_defaults()->group("Server");
   app.add_option("--url", flags.remote.url, "Ask this OpenAI server instead of loading a model")
-      ->type_name("URL")
-      ->group(group);
-  app.add_option("--api-key", flags.remote.api_key, "Key for the server")->group(group);
+      ->type_name("URL");
+  app.add_option("--api-key", flags.remote.api_key, "Key for the server");
   app.add_option("--model-name", flags.remote.model_name,
-                 "Model of the server; none: the first it lists")
-      ->group(group);
+                 "Model of the server; none: the first it lists");
   app.add_option("-q,--quick", flags.quick, "Answer this and leave")
       ->type_name("TEXT")
       ->group("Dialogue");

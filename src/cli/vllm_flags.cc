@@ -93,10 +93,10 @@ constexpr VllmFlag kFlags[] = {
     {kDropped, "--trust-remote-code --trust-request-chat-template",
      "no Python of a checkpoint is ever run"},
     {kDroppedWithValue, "--device", "this build runs on the CPU"},
-    {kDropped, "--disable-log-requests --disable-uvicorn-access-log --no-enable-log-requests",
-     "requests are never logged"},
+    {kDropped, "--disable-log-requests --disable-uvicorn-access-log",
+     "requests are not logged unless --enable-log-requests is given"},
     {kDroppedWithValue, "--max-log-len --disable-access-log-for-endpoints",
-     "prompts and requests are never logged"},
+     "the request log holds no prompts"},
     {kDropped,
      "--use-v2-block-manager --disable-frontend-multiprocessing --use-tqdm-on-load "
      "--no-use-tqdm-on-load --enable-server-load-tracking --disable-async-output-proc "
@@ -111,8 +111,8 @@ constexpr VllmFlag kFlags[] = {
      "--max-num-partial-prefills --max-long-partial-prefills --log-config-file "
      "--uvicorn-log-config",
      "it tunes a part that quire does not have"},
-    {kRefused, "--enable-log-requests --enable-log-outputs --enable-log-deltas",
-     "prompts are never logged; counts are in /metrics"},
+    {kRefused, "--enable-log-outputs --enable-log-deltas",
+     "texts are never logged; --enable-log-requests logs counts"},
     {kRefused,
      "--ssl-keyfile --ssl-certfile --ssl-ca-certs --ssl-cert-reqs --ssl-ciphers --ssl-context "
      "--enable-ssl-refresh",

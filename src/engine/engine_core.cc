@@ -50,8 +50,10 @@ void EngineCore::loop() {
   const size_t depth = config_.async_scheduling ? 2 : 1;
   while (admit_and_abort()) {
     const bool launched = launch_step();
-    if (launched_.size() == depth || (!launched && !launched_.empty())) finish_step();
-    idle_ = !launched && launched_.empty();
+    const bool must_finish = launched_.size() == depth || (!launched && !launched_.empty());
+    if (must_finish) finish_step();
+    // A finished step may have freed the row or the blocks that a waiting request needs.
+    idle_ = !launched && !must_finish;
     CHECK(!idle_ || !scheduler_.has_unfinished_requests(), "requests wait, but none is scheduled");
     publish_stats();
   }

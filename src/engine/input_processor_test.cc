@@ -119,7 +119,8 @@ TEST_F(InputProcessorTest, UnseededRequestsDiffer) {
   params.seed = -1;
   std::set<uint64_t> seeds;
   for (int i = 0; i < 4; ++i) {
-    for (const EngineRequest& request : process({1}, params).value()) seeds.insert(request.seed);
+    const auto requests = process({1}, params);
+    for (const EngineRequest& request : requests.value()) seeds.insert(request.seed);
   }
   EXPECT_EQ(seeds.size(), 8U);
 }

@@ -23,6 +23,9 @@ bool is_model_directory(const fs::path& path) {
 [[noreturn]] void not_found(const std::string& model, const std::vector<fs::path>& looked_in) {
   std::string message = "model '" + model + "' not found; looked in";
   for (const fs::path& path : looked_in) message += "\n  " + path.string();
+  message +=
+      "\ngive a directory with config.json, or fetch the model first: huggingface-cli download "
+      "ORG/NAME";
   throw LoadError(message);
 }
 
@@ -74,7 +77,8 @@ std::string hub_cache_path() { return hub_cache_directory().string(); }
 std::string resolve_model_path(const std::string& model) {
   std::error_code error;
   if (!model.empty() && fs::is_directory(model, error)) {
-    if (!is_model_directory(model)) throw LoadError(model + " has no config.json");
+    if (!is_model_directory(model))
+      throw LoadError(model + " has no config.json, so it is no model directory");
     return model;
   }
   if (model.empty() || model == kBundledModel) return bundled_model_path();

@@ -1,6 +1,7 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <random>
 
@@ -23,7 +24,8 @@ std::string describe(const HeadShape& s) {
          std::to_string(s.sliding_window);
 }
 
-// Sequences in a paged cache whose free slots hold NaNs, as a stale block may.
+// Sequences in a paged cache whose free slots hold NaNs, as a stale block may; every step starts
+// with NaNs in scratch memory and in the output.
 class PagedSequences {
  public:
   PagedSequences(Random& random, const HeadShape& shape, std::vector<int> lengths)
@@ -97,7 +99,8 @@ class PagedSequences {
                                .query_start_loc = start_tensor.view(),
                                .seq_lens = len_tensor.view(),
                                .block_table = tables.view()};
-    Tensor out({num_tokens, shape_.num_heads * shape_.head_dim}, DType::kF32);
+    const Tensor out = nans(num_tokens, shape_.num_heads * shape_.head_dim);
+    poison(stream.workspace());
     table.paged_attention(stream, {.q = q.view(),
                                    .out = out.view(),
                                    .cache = cache(),
@@ -180,6 +183,43 @@ TEST(PagedAttention, EveryTableAgreesWithTheReference) {
         // With a bf16 cache, queries and softmax weights may be rounded to bf16 as well.
         const float tolerance = shape.dtype == DType::kBF16 ? 0.04F : 2e-5F;
         expect_near(out[i].view(), expected[i].view(), tolerance);
+      }
+    }
+  }
+}
+
+TEST(PagedAttention, DecodesAfterPromptsOfAnyLength) {
+  TestStream test;
+  Random choose(23);
+  constexpr int kSteps = 3;
+  for (int i = 0; i < 12; ++i) {
+    const int num_kv_heads = choose.between(1, 3);
+    const HeadShape shape{num_kv_heads * choose.between(1, 9),
+                          num_kv_heads,
+                          8 * choose.between(2, 12),
+                          16 * choose.between(1, 2),
+                          i % 3 == 0 ? DType::kF32 : DType::kBF16,
+                          0.0F,
+                          i % 4 == 0 ? choose.between(1, 100) : 0};
+    const int prompt = i == 1 ? 217 : choose.between(1, 300);
+    const int other = choose.between(1, 40);
+    const auto run = [&](const KernelTable& table) {
+      Random random(24);
+      PagedSequences sequences(random, shape, {prompt + kSteps, other + kSteps});
+      std::vector<Tensor> out = sequences.step(table, test.stream, {{0, 0, prompt}, {1, 0, other}});
+      for (int step = 0; step < kSteps; ++step) {
+        std::vector<Tensor> more =
+            sequences.step(table, test.stream, {{0, prompt + step, 1}, {1, other + step, 1}});
+        std::move(more.begin(), more.end(), std::back_inserter(out));
+      }
+      return out;
+    };
+    const std::vector<Tensor> expected = run(reference_table());
+    for (const KernelTable* table : fast_tables()) {
+      SCOPED_TRACE(describe(shape) + ", prompt " + std::to_string(prompt) + ", " + table->name);
+      const std::vector<Tensor> out = run(*table);
+      for (size_t j = 0; j < out.size(); ++j) {
+        expect_near(out[j].view(), expected[j].view(), shape.dtype == DType::kF32 ? 2e-5F : 0.04F);
       }
     }
   }

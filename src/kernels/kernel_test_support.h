@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -19,6 +20,17 @@ struct TestStream {
   ThreadPool pool;
   Stream stream;
 };
+
+// Fills the scratch memory that the next kernel takes with NaNs (all bits set is one in every
+// type), and makes enough of it for the shapes of the tests: results must not depend on what is
+// there.
+inline void poison(Workspace& workspace) {
+  constexpr int kAllBits = 0xff;
+  const Workspace::Scope scope(workspace);
+  for (int64_t num_bytes : {1 << 20, 2 << 20, 4 << 20}) {
+    std::memset(workspace.take(num_bytes), kAllBits, static_cast<size_t>(num_bytes));
+  }
+}
 
 class Random {
  public:
@@ -53,6 +65,13 @@ class Random {
   }
   uint64_t state_;
 };
+
+// [rows, columns] of f32 NaNs, for results that a kernel must write in full.
+inline Tensor nans(int64_t rows, int64_t columns) {
+  Tensor result({rows, columns}, DType::kF32);
+  std::fill_n(result.view().as<float>(), rows * columns, std::nanf(""));
+  return result;
+}
 
 inline Tensor indices(const std::vector<int32_t>& values) {
   Tensor result({static_cast<int64_t>(values.size())}, DType::kI32);

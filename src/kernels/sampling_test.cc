@@ -31,6 +31,7 @@ std::vector<int32_t> sample(const KernelTable& table, Stream& stream, const Tens
     positions[i] = 1000 * i;
   }
   Tensor out({logits.rows()}, DType::kI32);
+  poison(stream.workspace());
   table.sample(stream, {.logits = scratch.view(),
                         .temperature = temperature.view(),
                         .top_k = top_k.view(),
@@ -89,6 +90,16 @@ TEST(Sample, GreedyTakesTheSmallestIdAmongEquals) {
   for (const KernelTable* table : all_tables()) {
     EXPECT_EQ(sample(*table, test.stream, logits.view(), {.temperature = 0.0F}, 1),
               (std::vector<int32_t>{40, 0}))
+        << table->name;
+  }
+}
+
+TEST(Sample, GreedyGivesATokenEvenOfNaNs) {
+  TestStream test;
+  const Tensor logits = nans(1, 100);
+  for (const KernelTable* table : all_tables()) {
+    EXPECT_EQ(sample(*table, test.stream, logits.view(), {.temperature = 0.0F}, 1),
+              (std::vector<int32_t>{0}))
         << table->name;
   }
 }

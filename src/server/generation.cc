@@ -24,7 +24,7 @@ struct Generation::Sequence {
   int64_t num_cached_tokens = 0;
   bool submitted = false;
   bool has_output = false;
-  std::optional<FinishReason> reason;  // once finished
+  std::optional<FinishReason> reason = std::nullopt;  // once finished
   double scheduled_time_s = 0.0;
   double first_token_time_s = 0.0;
   double last_token_time_s = 0.0;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "text/jinja/content_format.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/parser.h"
 #include "text/unicode.h"
@@ -12,6 +13,7 @@ namespace quire {
 
 struct ChatTemplate::Program {
   jinja::Template syntax;
+  bool wants_content_parts = false;
 };
 
 ChatTemplate::ChatTemplate(const std::string& source) {
@@ -22,12 +24,15 @@ ChatTemplate::ChatTemplate(const std::string& source) {
   } catch (const jinja::TemplateError& error) {
     throw LoadError(std::string("chat template: ") + error.what());
   }
+  program->wants_content_parts = jinja::loops_over_content(program->syntax);
   program_ = std::move(program);
 }
 
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
+
+bool ChatTemplate::wants_content_parts() const { return program_->wants_content_parts; }
 
 Expected<std::string, RequestError> ChatTemplate::render(
     const nlohmann::ordered_json& context) const {

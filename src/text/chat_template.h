@@ -24,6 +24,10 @@ class ChatTemplate {
   // rendered.
   Expected<std::string, RequestError> render(const nlohmann::ordered_json& context) const;
 
+  // Whether the template loops over the parts of a message's content, so that every content has to
+  // be a list of parts; else it has to be a string.
+  bool wants_content_parts() const;
+
  private:
   struct Program;
   std::unique_ptr<const Program> program_;

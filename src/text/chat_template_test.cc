@@ -23,6 +23,26 @@ std::string render_or_error(const std::string& source, const Json& context) {
   return text ? *text : "error: " + text.error().message;
 }
 
+TEST(ChatTemplate, WantsPartsIfItLoopsOverTheContentOfMessages) {
+  const auto wants_parts = [](const char* source) {
+    return ChatTemplate(source).wants_content_parts();
+  };
+  for (const char* source :
+       {"{% for m in messages %}{% for p in m['content'] %}{{ p.text }}{% endfor %}{% endfor %}",
+        "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}",
+        "{% set rest = messages[1:] %}{% for m in rest %}{% if m.content is string %}{{ "
+        "m.content }}{% else %}{% for p in m.content | list %}{{ p.text }}{% endfor %}{% endif "
+        "%}{% endfor %}"}) {
+    EXPECT_TRUE(wants_parts(source)) << source;
+  }
+  for (const char* source :
+       {"{% for m in messages %}{{ m.content }}{% endfor %}", "no messages at all",
+        "{% for m in messages %}{% for c in m.tool_calls %}{{ c }}{% endfor %}{% endfor %}",
+        "{% for m in other %}{% for p in m.content %}{{ p }}{% endfor %}{% endfor %}"}) {
+    EXPECT_FALSE(wants_parts(source)) << source;
+  }
+}
+
 // Expected values were made with Python's jinja2 3.1.6, set up as in transformers.
 TEST(ChatTemplate, EqualsPythonOnEveryFeature) {
   std::ifstream in(fs::path(QUIRE_SOURCE_DIR) / "tests/golden/text/jinja_cases.json");

@@ -13,6 +13,8 @@ class ArgumentsTest(CommandTest):
 
     def test_serve_help_shows_groups_and_defaults(self):
         text = self.quire("serve", "--help").stdout
+        self.assertIn("Usage: quire serve [MODEL] [FLAGS]\n", text)
+        self.assertLessEqual(max(map(len, text.splitlines())), 110)
         for part in ("KV cache:", "--[no-]enable-prefix-caching", "(default: on)", "--port", "(default: 8000)"):
             self.assertIn(part, text)
 
@@ -26,7 +28,7 @@ class ArgumentsTest(CommandTest):
             self.assertIn(part, error)
 
     def test_errors_are_one_line_with_a_remedy(self):
-        self.assert_one_line_error("srve", parts=["did you mean 'serve'"])
+        self.assert_one_line_error("srve", parts=["did you mean serve?"])
         self.assert_one_line_error("bench", "speed", parts=["speed"])
         self.assert_one_line_error("serve", "--max-model-length", "4", parts=["--max-model-len?"])
         self.assert_one_line_error("serve", "m", "-tp", "2", parts=["-tp is not supported", "--num-threads"])
@@ -40,6 +42,7 @@ class ArgumentsTest(CommandTest):
     def test_missing_model_says_where_it_looked(self):
         error = self.quire("serve", "org/absent", env={"HF_HUB_CACHE": "/nonexistent"}, status=1).stderr
         self.assertIn("models--org--absent", error)
+        self.assertIn("huggingface-cli download", error)
 
     def test_collect_env_tells_no_secrets(self):
         text = self.quire("collect-env", env={"HF_TOKEN": "hf_secret", "HOME": "/nonexistent"}).stdout

@@ -73,10 +73,41 @@ TEST(Metrics, CountRequestsAndTokensUnderVllmsNames) {
            "vllm:request_generation_tokens_sum{engine=\"0\",model_name=\"fake\"} 5",
            "vllm:prompt_tokens_total{engine=\"0\",model_name=\"fake\"} 4",
            "vllm:num_requests_running{engine=\"0\",model_name=\"fake\"} 0",
+           "vllm:num_requests_waiting_by_reason{engine=\"0\",model_name=\"fake\",reason="
+           "\"capacity\"} 0",
+           "vllm:request_max_num_generation_tokens_sum{engine=\"0\",model_name=\"fake\"} 5",
+           "vllm:prompt_tokens_by_source_total{engine=\"0\",model_name=\"fake\",source="
+           "\"local_compute\"} 4",
+           "vllm:iteration_tokens_total_bucket{engine=\"0\",model_name=\"fake\",le=\"8\"} ",
+           "vllm:corrupted_requests_total{engine=\"0\",model_name=\"fake\"} 0",
+           "vllm:cache_config_info{block_size=\"16\",cache_dtype=\"float32\","
+           "enable_prefix_caching=\"True\",engine=\"0\"",
            "quire:kv_cache_waste_perc{engine=\"0\",model_name=\"fake\"} 0",
        }) {
     EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
   }
+}
+
+TEST(Metrics, CountTheLongestCompletionOfEachPrompt) {
+  TestServer server;
+  TestClient client(server.port());
+  client.post("/v1/completions",
+              R"({"prompt":["a","b"],"n":3,"max_tokens":7,"ignore_eos":true,"seed":1})");
+  EXPECT_EQ(server.wait_for_metric("vllm:request_max_num_generation_tokens_count", 2), 2);
+  EXPECT_EQ(server.metric("vllm:request_max_num_generation_tokens_sum"), 14);
+}
+
+TEST(Metrics, HaveHelpEach) {
+  TestServer server;
+  const std::string text = TestClient(server.port()).get("/metrics").body;
+  size_t num_types = 0;
+  for (size_t at = text.find("# TYPE "); at != std::string::npos;
+       at = text.find("# TYPE ", at + 1)) {
+    const std::string name = text.substr(at + 7, text.find(' ', at + 7) - at - 7);
+    EXPECT_NE(text.find("# HELP " + name + " "), std::string::npos) << name;
+    ++num_types;
+  }
+  EXPECT_GT(num_types, 30U);
 }
 
 TEST(ApiKeys, GuardV1Only) {

@@ -210,6 +210,7 @@ void FakeEngine::step(Sequence& sequence) {
       result.finish_reason = FinishReason::kLength;
     } else if (sequence.num_tokens == options_.fail_after_tokens) {
       result.finish_reason = FinishReason::kError;
+      result.failure = options_.failure;
     }
   }
   if (sequence.first_token_time_s == 0.0) sequence.first_token_time_s = now_s();

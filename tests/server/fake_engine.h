@@ -22,6 +22,7 @@ struct FakeEngineOptions {
   std::chrono::microseconds step_time{200};
   int tokens_per_step = 1;     // of each sequence
   int fail_after_tokens = -1;  // a sequence ends with kError after so many tokens; -1 = never
+  RowFailure failure = RowFailure::kNone;  // what it ends with then
 };
 
 // A sequence generates the bytes of English words with some accents, CJK and emoji; EOS ends about

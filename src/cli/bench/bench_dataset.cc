@@ -16,8 +16,6 @@
 namespace quire {
 namespace {
 
-constexpr const char* kGroup = "Data set";
-
 // Words that most vocabularies hold as one token with their leading space.
 constexpr std::array kWords{
     "the",   "of",   "and",  "to",   "in",    "that",  "was",   "his",   "he",   "it",   "with",
@@ -135,29 +133,23 @@ std::string words(int count, std::mt19937_64& random) {
 }  // namespace
 
 void add_dataset_flags(CLI::App& app, DatasetFlags& flags) {
+  app.option_defaults()->group("Data set");
   app.add_option("--dataset-name", flags.name,
                  "random: random tokens; lengths: random tokens with the lengths of a TSV file "
                  "(prompt_tokens, output_tokens); jsonl: prompts of a file")
       ->check(CLI::IsMember({"random", "lengths", "jsonl"}))
-      ->type_name("NAME")
-      ->capture_default_str()
-      ->group(kGroup);
-  app.add_option("--dataset-path", flags.path, "The file")->type_name("FILE")->group(kGroup);
-  add_human_int(app, "--num-prompts", flags.num_prompts, "Requests", 1)->group(kGroup);
-  add_human_int(app, "--random-input-len,--input-len", flags.random_input_len, "Prompt tokens", 1)
-      ->group(kGroup);
+      ->type_name("NAME");
+  app.add_option("--dataset-path", flags.path, "The file")->type_name("FILE");
+  add_human_int(app, "--num-prompts", flags.num_prompts, "Requests", 1);
+  add_human_int(app, "--random-input-len,--input-len", flags.random_input_len, "Prompt tokens", 1);
   add_human_int(app, "--random-output-len,--output-len", flags.random_output_len, "Output tokens",
-                1)
-      ->group(kGroup);
+                1);
   add_human_int(app, "--random-prefix-len", flags.random_prefix_len,
-                "Tokens that all prompts share at their start", 0)
-      ->group(kGroup);
+                "Tokens that all prompts share at their start", 0);
   app.add_option("--random-range-ratio", flags.random_range_ratio,
                  "Lengths vary by this part to either side")
       ->check(CLI::Range(0.0, 0.999))
-      ->type_name("X")
-      ->capture_default_str()
-      ->group(kGroup);
+      ->type_name("X");
 }
 
 std::vector<PromptLength> make_lengths(const DatasetFlags& flags) {

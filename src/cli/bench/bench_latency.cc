@@ -26,13 +26,12 @@ struct LatencyFlags {
 };
 
 void add_latency_flags(CLI::App& app, LatencyFlags& flags) {
-  const char* group = "Batch";
-  add_human_int(app, "--input-len", flags.input_len, "Prompt tokens", 1)->group(group);
-  add_human_int(app, "--output-len", flags.output_len, "Output tokens", 1)->group(group);
-  add_human_int(app, "--batch-size", flags.batch_size, "Prompts at once", 1)->group(group);
-  add_human_int(app, "--num-iters", flags.num_iters, "Batches measured", 1)->group(group);
-  add_human_int(app, "--num-iters-warmup", flags.num_iters_warmup, "Batches before", 0)
-      ->group(group);
+  app.option_defaults()->group("Batch");
+  add_human_int(app, "--input-len", flags.input_len, "Prompt tokens", 1);
+  add_human_int(app, "--output-len", flags.output_len, "Output tokens", 1);
+  add_human_int(app, "--batch-size", flags.batch_size, "Prompts at once", 1);
+  add_human_int(app, "--num-iters", flags.num_iters, "Batches measured", 1);
+  add_human_int(app, "--num-iters-warmup", flags.num_iters_warmup, "Batches before", 0);
   add_sampling_flags(app, flags.sampling);
   add_report_flags(app, flags.report);
   add_engine_flags(app, flags.engine);

@@ -33,20 +33,14 @@ std::string command_line(const std::string& benchmark, const CommandArgs& args) 
 }  // namespace
 
 void add_report_flags(CLI::App& app, ReportFlags& flags) {
-  const char* group = "Result";
+  app.option_defaults()->group("Result");
   app.add_option("--output-json", flags.output_json, "Write the result to this file")
-      ->type_name("FILE")
-      ->group(group);
+      ->type_name("FILE");
   app.add_flag("--save-result", flags.save_result,
-               "Write the result to a file named after benchmark, model and time")
-      ->group(group);
-  app.add_option("--result-dir", flags.result_dir, "Where --save-result writes")
-      ->type_name("DIR")
-      ->capture_default_str()
-      ->group(group);
+               "Write the result to a file named after benchmark, model and time");
+  app.add_option("--result-dir", flags.result_dir, "Where --save-result writes")->type_name("DIR");
   app.add_option("--result-filename", flags.result_filename, "The name --save-result uses")
-      ->type_name("NAME")
-      ->group(group);
+      ->type_name("NAME");
 }
 
 nlohmann::ordered_json report_head(const std::string& benchmark, const CommandArgs& args,

@@ -40,68 +40,47 @@ struct BenchServeFlags {
 };
 
 void add_target_flags(CLI::App& app, BenchServeFlags& flags) {
-  const char* group = "Server";
+  app.option_defaults()->group("Server");
   app.add_option("--base-url", flags.base_url,
                  "Address of the server, instead of --host and --port")
-      ->type_name("URL")
-      ->group(group);
-  app.add_option("--host", flags.host, "Host")->capture_default_str()->group(group);
-  app.add_option("--port", flags.port, "Port")->type_name("N")->capture_default_str()->group(group);
+      ->type_name("URL");
+  app.add_option("--host", flags.host, "Host");
+  app.add_option("--port", flags.port, "Port")->type_name("N");
   app.add_option("--backend,--endpoint-type", flags.backend,
                  "openai: /v1/completions; openai-chat: /v1/chat/completions")
       ->check(CLI::IsMember({"openai", "vllm", "openai-chat"}))
-      ->type_name("NAME")
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--endpoint", flags.endpoint, "Path, if not the backend's")
-      ->type_name("PATH")
-      ->group(group);
+      ->type_name("NAME");
+  app.add_option("--endpoint", flags.endpoint, "Path, if not the backend's")->type_name("PATH");
   app.add_option("--model", flags.client.model,
-                 "Model to ask for; none: the first the server lists")
-      ->group(group);
-  app.add_option("--api-key", flags.client.api_key, "Key for the server")->group(group);
+                 "Model to ask for; none: the first the server lists");
+  app.add_option("--api-key", flags.client.api_key, "Key for the server");
   app.add_option(
          "--tokenizer", flags.tokenizer,
          "Model directory whose tokenizer makes prompts of exact length; none: English words, "
          "about one token each (the report has the server's counts)")
-      ->type_name("DIR")
-      ->group(group);
+      ->type_name("DIR");
   app.add_flag("--send-token-ids", flags.send_token_ids,
-               "Send prompts as token ids (needs --tokenizer and --backend openai)")
-      ->group(group);
+               "Send prompts as token ids (needs --tokenizer and --backend openai)");
 }
 
 void add_load_flags(CLI::App& app, BenchServeFlags& flags) {
-  const char* group = "Load";
+  app.option_defaults()->group("Load");
   app.add_option("--request-rate", flags.request_rate, "Requests per second; inf: all at once")
-      ->type_name("X")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("X");
   app.add_option("--burstiness", flags.client.arrivals.burstiness,
                  "Shape of the gaps between requests; 1: Poisson, less: bursts, more: even")
       ->check(CLI::PositiveNumber)
-      ->type_name("X")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("X");
   add_human_int(app, "--max-concurrency", flags.client.max_concurrency,
                 "Requests in flight at most; others wait their turn", 1)
-      ->default_str("no limit")
-      ->group(group);
-  add_human_int(app, "--num-warmups", flags.num_warmups, "Requests before the measurement", 0)
-      ->group(group);
-  app.add_option("--seed", flags.dataset.seed, "Seed of prompts and arrivals")
-      ->type_name("N")
-      ->capture_default_str()
-      ->group(group);
+      ->default_str("no limit");
+  add_human_int(app, "--num-warmups", flags.num_warmups, "Requests before the measurement", 0);
+  app.add_option("--seed", flags.dataset.seed, "Seed of prompts and arrivals")->type_name("N");
   app.add_option("--timeout", flags.client.timeout_s, "Seconds a request may take; 0: no limit")
-      ->type_name("S")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("S");
   app.add_option("--percentile-metrics", flags.percentile_metrics, "Of ttft, tpot, itl, e2el")
-      ->capture_default_str()
       ->group("Result");
   app.add_option("--metric-percentiles", flags.metric_percentiles, "Percentiles to report")
-      ->capture_default_str()
       ->group("Result");
 }
 

@@ -31,7 +31,7 @@ int run_bench(const CommandArgs& args) {
     }
   }
   if (!args.empty() && args[0] != "--help" && args[0] != "-h") {
-    throw LoadError("there is no benchmark '" + args[0] + "'; see quire bench --help");
+    throw LoadError("there is no benchmark " + args[0] + "; see quire bench --help");
   }
   std::printf("Usage: quire bench NAME [MODEL] [FLAGS]\n\n");
   for (const Benchmark& benchmark : kBenchmarks) {

@@ -33,22 +33,19 @@ struct GenerateFlags {
 };
 
 void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
-  const char* group = "Files";
+  app.option_defaults()->group("Files");
   app.add_option(
          "--input", flags.input,
          R"(Prompts, one JSON per line: {"prompt": "..."}, {"messages": [...]}, )"
          R"({"prompt_token_ids": [...]} or "..."; objects may have "id" and sampling fields)")
       ->required()
-      ->type_name("FILE")
-      ->group(group);
+      ->type_name("FILE");
   app.add_option("--output", flags.output,
                  "Directory for results.jsonl and inference_summary.json; run again to resume")
       ->required()
-      ->type_name("DIR")
-      ->group(group);
+      ->type_name("DIR");
   app.add_flag("--skip-bad-lines", flags.skip_bad_lines,
-               "Note lines that cannot be run in errors.jsonl and go on")
-      ->group(group);
+               "Note lines that cannot be run in errors.jsonl and go on");
   add_sampling_flags(app, flags.sampling);
   app.add_option_function<int>(
          "--n", [&flags](int n) { flags.sampling["n"] = n; }, "Completions of each prompt")

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <fstream>
@@ -33,85 +34,66 @@ struct ServeFlags {
   std::vector<std::string> api_key_files;
   std::string log_level = "info";
   bool disable_log_stats = false;
+  bool enable_log_requests = false;
 };
 
 void add_http_flags(CLI::App& app, ServeFlags& flags) {
   ServerConfig& server = flags.server;
-  const char* group = "Server";
+  app.option_defaults()->group("Server");
   app.add_option("--host", server.host, "Address to listen on; 0.0.0.0: all interfaces")
-      ->type_name("ADDRESS")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("ADDRESS");
   app.add_option("--port", server.port, "Port; 0: any free one")
-      ->type_name("N")
-      ->capture_default_str()
-      ->group(group);
+      ->check(CLI::Range(0, 65535))
+      ->type_name("N");
   app.add_option("--api-key", server.api_keys, "Key that clients of /v1 must send; may be repeated")
       ->type_name("KEY")
-      ->allow_extra_args(false)
-      ->group(group);
+      ->allow_extra_args(false);
   app.add_option("--api-key-file", flags.api_key_files,
                  "File with one key per line; may be repeated")
       ->type_name("FILE")
-      ->allow_extra_args(false)
-      ->group(group);
+      ->allow_extra_args(false);
   app.add_option("--served-model-name", server.served_model_names,
                  "Names the model answers to, the first being reported; none: MODEL as given")
       ->type_name("NAME")
-      ->expected(1, CLI::detail::expected_max_vector_size)
-      ->group(group);
+      ->expected(1, CLI::detail::expected_max_vector_size);
   app.add_option("--response-role", server.response_role, "Role of the answers in a chat")
-      ->type_name("ROLE")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("ROLE");
   app.add_option("--max-logprobs", server.limits.max_logprobs,
                  "Most logprobs a request may ask for per token; -1: all")
-      ->type_name("N")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("N");
   add_switch(app, "enable-prompt-tokens-details", server.enable_prompt_tokens_details,
-             "Report cached prompt tokens in usage")
-      ->group(group);
+             "Report cached prompt tokens in usage");
   add_switch(app, "enable-request-id-headers", server.enable_request_id_headers,
-             "Send X-Request-Id with each answer")
-      ->group(group);
+             "Send X-Request-Id with each answer");
   add_switch(app, "return-tokens-as-token-ids", server.return_tokens_as_token_ids,
-             "Write tokens in logprobs as token_id:N")
-      ->group(group);
+             "Write tokens in logprobs as token_id:N");
   add_switch(app, "enable-force-include-usage", server.enable_force_include_usage,
-             "Send usage at the end of every stream")
-      ->group(group);
+             "Send usage at the end of every stream");
 }
 
 void add_limit_flags(CLI::App& app, ServeFlags& flags) {
   ServerConfig& server = flags.server;
-  const char* group = "Limits";
-  add_human_int(app, "--max-connections", server.max_connections, "Open connections", 1)
-      ->group(group);
+  app.option_defaults()->group("Limits");
+  add_human_int(app, "--max-connections", server.max_connections, "Open connections", 1);
   add_human_int(app, "--max-body-bytes", server.max_body_bytes, "Largest request body", 1)
-      ->default_str("32M")
-      ->group(group);
+      ->default_str("32M");
   add_human_int(app, "--io-threads", server.io_threads,
-                "Threads for HTTP and text, beside the compute threads", 1)
-      ->group(group);
+                "Threads for HTTP and text, beside the compute threads", 1);
   app.add_option("--request-timeout", server.request_timeout_s,
                  "Seconds a client has to send its request")
       ->check(CLI::PositiveNumber)
-      ->type_name("S")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("S");
   app.add_option("--keep-alive-timeout", server.keep_alive_timeout_s,
                  "Seconds an idle connection stays open")
       ->check(CLI::PositiveNumber)
-      ->type_name("S")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("S");
   app.add_option("--shutdown-timeout", server.shutdown_timeout_s,
                  "Seconds that running requests get after SIGTERM")
       ->check(CLI::NonNegativeNumber)
-      ->type_name("S")
-      ->capture_default_str()
-      ->group(group);
+      ->type_name("S");
+}
+
+void add_log_flags(CLI::App& app, ServeFlags& flags) {
   app.add_option("--log-level,--uvicorn-log-level", flags.log_level, "Least important line logged")
       ->check(CLI::IsMember({"debug", "info", "warning", "error", "critical", "trace"}))
       ->type_name("LEVEL")
@@ -120,6 +102,9 @@ void add_limit_flags(CLI::App& app, ServeFlags& flags) {
   app.add_flag(
          "--disable-log-stats", flags.disable_log_stats,
          fmt::format("Leave out the line of statistics every {:.0f} s", kStatsIntervalSeconds))
+      ->group("Logging");
+  add_switch(app, "enable-log-requests", flags.enable_log_requests,
+             "Log a line per API request: id, route, status, time and token counts; never its text")
       ->group("Logging");
 }
 
@@ -164,14 +149,14 @@ std::string client_host(const std::string& host) {
 void log_address(const ServerConfig& config, uint16_t port, bool has_chat_template) {
   const std::string url = fmt::format("http://{}:{}", client_host(config.host), port);
   const std::string key = config.api_keys.empty() ? "" : " -H \"Authorization: Bearer $API_KEY\"";
-  spdlog::info("listening on {}; try:", url);
+  spdlog::info("listening on {}", url);
   const std::string& name = config.served_model_names.front();
   const std::string body =
       has_chat_template
           ? fmt::format(
                 R"({{"model": "{}", "messages": [{{"role": "user", "content": "Hello!"}}]}})", name)
           : fmt::format(R"({{"model": "{}", "prompt": "Once upon a time"}})", name);
-  spdlog::info("curl {}/v1/{}{} -H 'Content-Type: application/json' -d '{}'", url,
+  spdlog::info("try: curl {}/v1/{}{} -H 'Content-Type: application/json' -d '{}'", url,
                has_chat_template ? "chat/completions" : "completions", key, body);
 }
 
@@ -215,6 +200,7 @@ int run_serve(const CommandArgs& args) {
   ServeFlags flags;
   add_http_flags(app, flags);
   add_limit_flags(app, flags);
+  add_log_flags(app, flags);
   add_engine_flags(app, flags.engine);
   std::string config_file;
   app.add_option("--config", config_file,
@@ -242,6 +228,11 @@ int run_serve(const CommandArgs& args) {
   config.chat_template = model.chat_config.source;
   config.limits.vocab_size = info.vocab_size;
   config.default_params = model.default_params;
+  config.stop_on_engine_failure = true;
+  config.log_error = [](const std::string& line) { spdlog::error("{}", line); };
+  if (flags.enable_log_requests) {
+    config.log_request = [](const std::string& line) { spdlog::info("{}", line); };
+  }
   Server server(config, *model.engine,
                 {.tokenizer = model.tokenizer.get(),
                  .chat_template = model.chat_template.get(),
@@ -254,6 +245,10 @@ int run_serve(const CommandArgs& args) {
   }
   server.run();
   shutdown.watch(nullptr);
+  if (const EngineStats stats = model.engine->stats(); !stats.healthy) {
+    spdlog::critical("stopped because the engine failed: {}", stats.failure);
+    return 1;
+  }
   spdlog::info("stopped");
   return 0;
 }

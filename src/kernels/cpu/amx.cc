@@ -20,6 +20,7 @@ const KernelTable& amx_table() {
   static const KernelTable kTable = [] {
     KernelTable table = avx512_table();
     table.name = "amx";
+    table.pack_weight = AmxGemm::pack;
     table.gemm = amx_gemm;
     table.paged_attention = amx_paged_attention;
     return table;

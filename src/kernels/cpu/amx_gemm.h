@@ -1,5 +1,7 @@
-// GEMM of bf16 weights on AMX tiles, over the packed panels of generic/gemm.h: 16 steps of a panel
-// are the B tiles of its two halves.
+// GEMM of bf16 weights on AMX tiles.
+//
+// Packed weight: [ceil(N / 32)][ceil(K / 32)][2 halves of the 32 columns][16 pairs of K][16][2]
+// bf16, zero beyond N and K: a panel of 32 columns is a row of B tiles, read front to back.
 //
 // A side: [depth blocks][row tiles][tiles of the depth block][16 rows][32] bf16, rows beyond M and
 // K zero: what one block of the loops reads is contiguous, for it would share cache sets if K is a
@@ -25,17 +27,54 @@ struct AmxGemm {
   static constexpr int64_t kPanel = 32;
   static constexpr int64_t kPanelTileBytes = 2 * kTileBytes;  // 32 of K for all columns of a panel
   static constexpr int64_t kBlockRowTiles = 32;  // row tiles that share a pass over the weight
-  static constexpr int64_t kBlockPanels = 8;
-  static constexpr int64_t kBlockDepthTiles = 16;  // of a panel: 32 KiB, which stay in L1
+  // More panels share a pass over A, which comes from L3; their sums take half of a 2 MiB L2.
+  static constexpr int64_t kBlockPanels = 16;
+  // Of a panel: 16 KiB, which stay in L1 while as much of A passes through it.
+  static constexpr int64_t kBlockDepthTiles = 8;
+  static constexpr int kLayout = 2 * kPanel;  // PackedWeight::layout
 
-  // Shares of a prefetched depth block of A, and of a panel, that go with one step of a full block.
+  // Share of a prefetched depth block of A that goes with one step of a full block.
   static constexpr int64_t kNextABytes = 2 * kTileBytes / kBlockPanels;
-  static constexpr int64_t kNextBBytes = 2 * kPanelTileBytes / kBlockRowTiles;
 
-  template <int64_t kBytes>
-  static void prefetch(const std::byte* from) {
-#pragma unroll
-    for (int64_t i = 0; i < kBytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+  static void prefetch(const std::byte* from, int64_t num_bytes) {
+    for (int64_t i = 0; i < num_bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+  }
+
+  // to: zeroed [depth tiles][2][16][16][2]
+  static void pack_panel(const TensorView& weight, int64_t first_column, uint16_t* to) {
+    constexpr int64_t kHalf = 16;
+    constexpr int64_t kTileElements = kTileDepth * kHalf;
+    const int64_t columns = std::min(kPanel, weight.shape[0] - first_column);
+    const int64_t depth = weight.shape[1];
+    for (int64_t begin = 0; begin < depth; begin += kTileDepth, to += 2 * kTileElements) {
+      const int64_t count = std::min(kTileDepth, depth - begin);
+      for (int64_t n = 0; n < columns; ++n) {
+        const uint16_t* row =
+            weight.as<const uint16_t>() + (first_column + n) * weight.row_stride + begin;
+        uint16_t* column = to + n / kHalf * kTileElements + n % kHalf * 2;
+        for (int64_t k = 0; k < count; ++k) column[k / 2 * 2 * kHalf + k % 2] = row[k];
+      }
+    }
+  }
+
+  static PackedWeight pack(Stream& stream, const PackWeightArgs& args) {
+    const TensorView& weight = args.weight;
+    if (weight.dtype != DType::kBF16) return WeightPacker<Avx512>::pack(stream, args);
+    CHECK(weight.shape.rank == 2, "weight of rank ", weight.shape.rank);
+    const int64_t panels = (weight.shape[0] + kPanel - 1) / kPanel;
+    const int64_t panel_bytes = (weight.shape[1] + kTileDepth - 1) / kTileDepth * kPanelTileBytes;
+    PackedWeight packed{.data = Buffer(panels * panel_bytes),
+                        .out_features = weight.shape[0],
+                        .in_features = weight.shape[1],
+                        .dtype = weight.dtype,
+                        .layout = kLayout};
+    stream.pool().parallel_for(panels, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        pack_panel(weight, panel * kPanel,
+                   reinterpret_cast<uint16_t*>(packed.data.data() + panel * panel_bytes));
+      }
+    });
+    return packed;
   }
 
   struct Operands {
@@ -43,10 +82,10 @@ struct AmxGemm {
     int64_t a_stride = 0;          // bytes between the two row tiles
     const std::byte* b = nullptr;  // `count` pairs of tiles
     int64_t count = 0;
-    // What is to be in L2 next; kNextABytes and kNextBBytes of it are fetched with each of the
-    // tiles.
+    // What is to be in L2 next; kNextABytes and next_b_bytes of it are fetched with each step.
     const std::byte* next_a = nullptr;
     const std::byte* next_b = nullptr;
+    int64_t next_b_bytes = 0;
   };
 
   // sums[kRowTiles * 16][32] (+)= A * B
@@ -71,14 +110,14 @@ struct AmxGemm {
     }
     for (int64_t i = 0; i < x.count; ++i, x.a += kTileBytes, x.b += kPanelTileBytes) {
       if constexpr (kStreamB) {
-        prefetch<kPanelTileBytes>(x.b + 2 * kPanelTileBytes);
+        prefetch(x.b + 2 * kPanelTileBytes, kPanelTileBytes);
       } else {
-        prefetch<kNextABytes>(x.next_a + i * kNextABytes);
-        prefetch<kNextBBytes>(x.next_b + i * kNextBBytes);
+        prefetch(x.next_a + i * kNextABytes, kNextABytes);
+        prefetch(x.next_b + i * x.next_b_bytes, x.next_b_bytes);
       }
       _tile_loadd(4, x.a, 64);
-      _tile_loadd(6, x.b, 128);
-      _tile_loadd(7, x.b + 64, 128);
+      _tile_loadd(6, x.b, 64);
+      _tile_loadd(7, x.b + kTileBytes, 64);
       _tile_dpbf16ps(0, 4, 6);
       _tile_dpbf16ps(1, 4, 7);
       if constexpr (kRowTiles == 2) {
@@ -204,6 +243,7 @@ struct AmxGemm {
                tiling.a_offset(block.begin_tile,
                                std::min(k + tiling.block_depth, tiling.depth_tiles - 1)) +
                (panel - block.begin_panel) * pairs * x.count * kNextABytes;
+    x.next_b_bytes = round_up((kPanelTileBytes + pairs - 1) / pairs, 64);
     const bool stream_b = pairs == 1;
     for (int64_t tile = block.begin_tile; tile < block.end_tile; tile += 2) {
       const bool pair = tile + 1 < block.end_tile;
@@ -212,14 +252,14 @@ struct AmxGemm {
       x.a = a + tiling.a_offset(tile, k);
       compute(x, sums + (tile - block.begin_tile) * kTileRows * kPanel, k == 0);
       x.next_a += x.count * kNextABytes;
-      x.next_b += x.count * kNextBBytes;
+      x.next_b += x.count * x.next_b_bytes;
     }
   }
 };
 
 inline void amx_gemm(Stream& stream, const GemmArgs& args) {
   if (args.weight->dtype != DType::kBF16) return gemm<Avx512>(stream, args);
-  check_gemm<Avx512>(args);
+  check_gemm<Avx512>(args, AmxGemm::kLayout);
   AmxGemm::run(stream, args);
 }
 

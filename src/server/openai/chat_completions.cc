@@ -30,7 +30,7 @@ ChatFormat make_format(const ServerContext& context, const ChatCompletionRequest
                     .stream_options = common.stream_options,
                     .usage_details = context.config.enable_prompt_tokens_details,
                     .role = role,
-                    .echo_text = echo ? last["content"].get<std::string>() : "",
+                    .echo_text = echo ? joined_content(last["content"]) : "",
                     .logprobs = common.params.logprobs.has_value(),
                     .prompt_logprobs = common.params.prompt_logprobs.has_value(),
                     .return_token_ids = common.return_token_ids,

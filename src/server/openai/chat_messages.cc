@@ -52,23 +52,26 @@ Expected<std::string, RequestError> part_text(const Json& part, const std::strin
   return text;
 }
 
-// Content as one string: parts are joined by line breaks, as in vLLM; null and absent are empty.
-Expected<std::string, RequestError> content_text(const Json& message, const std::string& param) {
+// Content in the template's style; null and absent are empty.
+Expected<Json, RequestError> normalize_content(const Json& message, const std::string& param,
+                                               bool as_parts) {
+  Json parts = Json::array();
+  const auto add_part = [&](std::string text) {
+    parts.push_back({{"type", "text"}, {"text", std::move(text)}});
+  };
   const auto content = message.find("content");
-  if (content == message.end() || content->is_null()) return std::string();
-  if (content->is_string()) return content->get<std::string>();
-  if (!content->is_array()) {
+  const bool is_absent = content == message.end() || content->is_null();
+  if (!is_absent && !content->is_string() && !content->is_array()) {
     return Unexpected{
         RequestError{.code = "invalid_type",
                      .param = param + ".content",
                      .message = "'" + param + ".content' must be a string or an array of parts."}};
   }
-  std::string text;
-  for (size_t i = 0; i < content->size(); ++i) {
-    if (i > 0) text += '\n';
-    text += QUIRE_TRY(part_text((*content)[i], param + ".content[" + std::to_string(i) + "]"));
+  if (!is_absent && content->is_string()) add_part(content->get<std::string>());
+  for (size_t i = 0; !is_absent && content->is_array() && i < content->size(); ++i) {
+    add_part(QUIRE_TRY(part_text((*content)[i], param + ".content[" + std::to_string(i) + "]")));
   }
-  return text;
+  return as_parts ? parts : Json(joined_content(parts));
 }
 
 // Templates expect arguments as an object; clients send the JSON text of one.  Text that is not an
@@ -119,10 +122,10 @@ Expected<std::string, RequestError> role_of(const Json& message, const std::stri
 }
 
 Expected<Json, RequestError> normalize_message(const Json& message, const std::string& param,
-                                               bool maps_developer) {
+                                               const MessageStyle& style) {
   if (!message.is_object()) return Unexpected{at(param, "'" + param + "' must be an object.")};
-  std::string role = QUIRE_TRY(role_of(message, param, maps_developer));
-  std::string content = QUIRE_TRY(content_text(message, param));
+  std::string role = QUIRE_TRY(role_of(message, param, !style.knows_developer));
+  Json content = QUIRE_TRY(normalize_content(message, param, style.content_parts));
   const auto calls = message.find("tool_calls");
   const bool has_calls = calls != message.end() && !calls->is_null() && !calls->empty();
   if (role == "user" && (!message.contains("content") || message["content"].is_null())) {
@@ -199,11 +202,35 @@ bool knows_developer(const ServerContext& context, const std::string& own_templa
   return false;
 }
 
+Expected<std::shared_ptr<const ChatTemplate>, RequestError> parse_own(const ServerContext& context,
+                                                                      const std::string& source) {
+  if (!context.config.trust_request_chat_template) {
+    return Unexpected{
+        at("chat_template", "This server does not accept chat templates in requests.")};
+  }
+  try {
+    return std::make_shared<const ChatTemplate>(source);
+  } catch (const LoadError& error) {
+    return Unexpected{at("chat_template", error.what())};
+  }
+}
+
+// Null if neither the request nor the model has one.
+const ChatTemplate* template_of(const ServerContext& context, const ChatInput& input) {
+  return input.chat_template != nullptr ? input.chat_template.get() : context.text.chat_template;
+}
+
 // The rendered text up to the end of the last message's content.
 // Source: transformers, render_jinja_template in utils/chat_template_utils.py.
 Expected<std::string, RequestError> cut_after_final_message(std::string rendered,
                                                             const Json& messages) {
-  const auto content = messages.back()["content"].get<std::string>();
+  const Json& last = messages.back()["content"];
+  std::string content;
+  if (last.is_string()) {
+    content = last.get<std::string>();
+  } else if (!last.empty()) {
+    content = last.back()["text"].get<std::string>();
+  }
   constexpr const char* kSpace = " \t\r\n\f\v";
   const size_t begin = content.find_first_not_of(kSpace);
   if (begin == std::string::npos) {
@@ -225,7 +252,17 @@ Expected<std::string, RequestError> cut_after_final_message(std::string rendered
 
 }  // namespace
 
-Expected<Json, RequestError> normalize_messages(const Json& messages, bool maps_developer) {
+std::string joined_content(const Json& content) {
+  if (content.is_string()) return content.get<std::string>();
+  std::string text;
+  for (size_t i = 0; i < content.size(); ++i) {
+    if (i > 0) text += '\n';
+    text += content[i]["text"].get_ref<const std::string&>();
+  }
+  return text;
+}
+
+Expected<Json, RequestError> normalize_messages(const Json& messages, const MessageStyle& style) {
   if (messages.empty() || messages.size() > kMaxMessages) {
     return Unexpected{at("messages", "'messages' must hold between 1 and " +
                                          std::to_string(kMaxMessages) + " messages.")};
@@ -233,7 +270,7 @@ Expected<Json, RequestError> normalize_messages(const Json& messages, bool maps_
   Json normalized = Json::array();
   for (size_t i = 0; i < messages.size(); ++i) {
     normalized.push_back(
-        QUIRE_TRY(normalize_message(messages[i], element_name("messages", i), maps_developer)));
+        QUIRE_TRY(normalize_message(messages[i], element_name("messages", i), style)));
   }
   return normalized;
 }
@@ -249,16 +286,14 @@ Expected<ChatInput, RequestError> read_chat_input(const ServerContext& context, 
   }
   fields.read("add_generation_prompt", input.add_generation_prompt);
   fields.read("continue_final_message", input.continue_final_message);
-  fields.read("chat_template", input.chat_template);
+  std::string own_template;
+  fields.read("chat_template", own_template);
   if (const Json* kwargs = fields.find_object("chat_template_kwargs"))
     input.template_kwargs = *kwargs;
   if (const Json* documents = fields.find_array("documents"))
     input.template_kwargs["documents"] = *documents;
   if (fields.error()) return Unexpected{*fields.error()};
-  if (!input.chat_template.empty() && !context.config.trust_request_chat_template) {
-    return Unexpected{
-        at("chat_template", "This server does not accept chat templates in requests.")};
-  }
+  if (!own_template.empty()) input.chat_template = QUIRE_TRY(parse_own(context, own_template));
   if (input.continue_final_message && fields.find("add_generation_prompt") == nullptr) {
     input.add_generation_prompt = false;
   }
@@ -268,22 +303,17 @@ Expected<ChatInput, RequestError> read_chat_input(const ServerContext& context, 
            "'continue_final_message' and 'add_generation_prompt' must not both be true.")};
   }
   input.tools = QUIRE_TRY(read_tools(fields));
-  input.messages =
-      QUIRE_TRY(normalize_messages(*messages, !knows_developer(context, input.chat_template)));
+  const ChatTemplate* chat_template = template_of(context, input);
+  input.messages = QUIRE_TRY(normalize_messages(
+      *messages,
+      {.knows_developer = knows_developer(context, own_template),
+       .content_parts = chat_template != nullptr && chat_template->wants_content_parts()}));
   return input;
 }
 
 Expected<std::string, RequestError> render_chat(const ServerContext& context,
                                                 const ChatInput& input) {
-  std::optional<ChatTemplate> own;
-  const ChatTemplate* chat_template = context.text.chat_template;
-  if (!input.chat_template.empty()) {
-    try {
-      chat_template = &own.emplace(input.chat_template);
-    } catch (const LoadError& error) {
-      return Unexpected{at("chat_template", error.what())};
-    }
-  }
+  const ChatTemplate* chat_template = template_of(context, input);
   if (chat_template == nullptr) {
     return Unexpected{at("messages",
                          "The model has no chat template; use /v1/completions, or start the server "

@@ -1,22 +1,30 @@
 // Chat messages and tools as clients send them, to what a chat template reads.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "base/error.h"
 #include "base/expected.h"
 #include "server/http.h"
 #include "server/json.h"
+#include "text/chat_template.h"
 
 namespace quire {
 
 struct ServerContext;
 
+// How the template wants messages to be.
+struct MessageStyle {
+  bool knows_developer = false;  // else the role developer becomes system
+  bool content_parts = false;    // content as a list of {type, text}; else as a string
+};
+
 struct ChatInput {
-  Json messages = Json::array();  // normalised: content is a string, tool arguments are objects
+  Json messages = Json::array();  // normalised to the template's style; tool arguments are objects
   Json tools;                     // an array, or null
   Json template_kwargs = Json::object();
-  std::string chat_template;  // the request's own; empty = the server's
+  std::shared_ptr<const ChatTemplate> chat_template;  // the request's own; null = the server's
   bool add_generation_prompt = true;
   bool continue_final_message = false;
 };
@@ -25,8 +33,11 @@ struct ChatInput {
 // Fails with 400 naming the message and field.
 Expected<ChatInput, RequestError> read_chat_input(const ServerContext& context, const Json& body);
 
-// The normalised messages.  `maps_developer`: the template does not know the role developer.
-Expected<Json, RequestError> normalize_messages(const Json& messages, bool maps_developer);
+// The normalised messages.
+Expected<Json, RequestError> normalize_messages(const Json& messages, const MessageStyle& style);
+
+// A normalised content as one string: parts are joined by line breaks, as in vLLM.
+std::string joined_content(const Json& content);
 
 // The prompt's text.
 Expected<std::string, RequestError> render_chat(const ServerContext& context,

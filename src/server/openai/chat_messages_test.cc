@@ -5,8 +5,8 @@
 namespace quire {
 namespace {
 
-Expected<Json, RequestError> normalize(const char* messages, bool maps_developer = true) {
-  return normalize_messages(Json::parse(messages), maps_developer);
+Expected<Json, RequestError> normalize(const char* messages, const MessageStyle& style = {}) {
+  return normalize_messages(Json::parse(messages), style);
 }
 
 TEST(NormalizeMessages, MakesContentAString) {
@@ -20,6 +20,21 @@ TEST(NormalizeMessages, MakesContentAString) {
   for (const size_t i : {1, 2, 3}) EXPECT_EQ((*messages)[i]["content"], "");
 }
 
+TEST(NormalizeMessages, KeepsPartsForTemplatesThatLoopOverThem) {
+  const auto messages = normalize(R"([
+    {"role":"user","content":[{"type":"input_text","text":"a"},"b"]},
+    {"role":"assistant","content":"whole"},
+    {"role":"assistant","content":null},
+    {"role":"user","content":"x"}])",
+                                  {.content_parts = true});
+  ASSERT_TRUE(messages.has_value());
+  EXPECT_EQ((*messages)[0]["content"],
+            Json::parse(R"([{"type":"text","text":"a"},{"type":"text","text":"b"}])"));
+  EXPECT_EQ((*messages)[1]["content"], Json::parse(R"([{"type":"text","text":"whole"}])"));
+  EXPECT_EQ((*messages)[2]["content"], Json::array());
+  EXPECT_EQ(joined_content((*messages)[0]["content"]), "a\nb");
+}
+
 TEST(NormalizeMessages, MapsRolesTemplatesDoNotKnow) {
   const char* input =
       R"([{"role":"developer","content":"x"},{"role":"function","name":"f","content":"1"}])";
@@ -27,7 +42,7 @@ TEST(NormalizeMessages, MapsRolesTemplatesDoNotKnow) {
   EXPECT_EQ((*mapped)[0]["role"], "system");
   EXPECT_EQ((*mapped)[1]["role"], "tool");
   EXPECT_EQ((*mapped)[1]["name"], "f");
-  EXPECT_EQ((*normalize(input, false))[0]["role"], "developer");
+  EXPECT_EQ((*normalize(input, {.knows_developer = true}))[0]["role"], "developer");
 }
 
 TEST(NormalizeMessages, ParsesToolArguments) {

@@ -17,7 +17,7 @@
 
 namespace quire {
 
-inline constexpr int64_t kPaddedK = 32;  // of a bf16 weight: the depth of an AMX tile
+inline constexpr int64_t kPaddedK = 32;  // of a bf16 weight
 
 template <class V>
 struct WeightPacker {
@@ -206,20 +206,21 @@ struct Gemm {
   }
 };
 
-// Checks the arguments and runs the GEMM of the weight's type.
+// Checks the arguments against a weight packed as `layout`.
 template <class V>
-void check_gemm(const GemmArgs& args) {
+void check_gemm(const GemmArgs& args, int layout) {
   const PackedWeight& weight = *args.weight;
-  CHECK(weight.layout == 2 * V::kLanes, "weight was packed by another table");
+  CHECK(weight.layout == layout, "weight was packed by another table");
   CHECK(args.x.shape[1] == weight.in_features, "K is ", args.x.shape[1], ", not ",
         weight.in_features);
   CHECK(args.out.shape[1] == weight.out_features && args.out.rows() == args.x.rows(), "out is ",
         args.out.rows(), " x ", args.out.shape[1]);
 }
 
+// Checks the arguments and runs the GEMM of the weight's type.
 template <class V>
 void gemm(Stream& stream, const GemmArgs& args) {
-  check_gemm<V>(args);
+  check_gemm<V>(args, 2 * V::kLanes);
   switch (args.weight->dtype) {
     case DType::kF32:
       return Gemm<V, DType::kF32>::run(stream, args);

@@ -49,9 +49,10 @@ struct Sampling {
     return total;
   }
 
+  // Token 0 if there are NaNs: the result is a token whatever the model computed.
   static int32_t argmax(const float* x, int64_t size) {
-    const float max = max_of(x, size);
-    return static_cast<int32_t>(std::find(x, x + size, max) - x);
+    const float* at = std::find(x, x + size, max_of(x, size));
+    return at == x + size ? 0 : static_cast<int32_t>(at - x);
   }
 
   // Scratch memory of one row.
