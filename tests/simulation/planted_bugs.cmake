@@ -46,8 +46,8 @@ planted_bug(first_block_is_leaked kvcache/kv_cache_manager.cc
 planted_bug(resumed_without_output scheduler/scheduler.cc
             ".output_token_ids = {output_begin, request.token_ids.end()}" ".output_token_ids = {}")
 planted_bug(token_in_flight_is_lost scheduler/scheduler.cc
-            "--request.num_output_placeholders;"
-            "--request.num_output_placeholders;\n    if (request.status == RequestStatus::kPreempted) return result;")
+            "request.token_ids.push_back(output.sampled_token_ids[0]);"
+            "if (request.status != RequestStatus::kPreempted) request.token_ids.push_back(output.sampled_token_ids[0]);")
 planted_bug(computes_beyond_the_end scheduler/scheduler.cc
             "if (request.num_tokens() >= request.max_num_tokens) {"
             "if (request.num_known_tokens() >= request.max_num_tokens) {")
