@@ -1,6 +1,6 @@
 // Regular expressions of tokenizer files, on ICU's engine.  Oniguruma's Ruby syntax is what HF
-// tokenizers accepts: ^ and $ are line anchors, {n,m}+ is a repeated interval, \h is a hexadecimal
-// digit.
+// tokenizers accepts: ^ and $ are line anchors, \h is a hexadecimal digit.  Not translated: {n,m}+,
+// which Ruby reads as a repeated interval and ICU as a possessive one.
 #pragma once
 
 #include <cstddef>

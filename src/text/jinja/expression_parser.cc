@@ -306,9 +306,7 @@ ExprPtr ExpressionParser::parse_postfix(ExprPtr expr) {
     } else if (tokens_.skip_operator("[")) {
       expr = parse_subscript(std::move(expr));
     } else if (tokens_.at_operator("(")) {
-      expr = make(ExprKind::kCall, std::move(expr));
-      parse_arguments(*expr);
-      expr = checked(std::move(expr));
+      expr = parse_call(std::move(expr));
     } else {
       return expr;
     }
@@ -344,6 +342,12 @@ ExprPtr ExpressionParser::parse_subscript_item() {
   return checked(std::move(slice));
 }
 
+ExprPtr ExpressionParser::parse_call(ExprPtr callee) {
+  ExprPtr call = make(ExprKind::kCall, std::move(callee));
+  parse_arguments(*call);
+  return checked(std::move(call));
+}
+
 ExprPtr ExpressionParser::parse_filters_and_tests(ExprPtr expr) {
   while (true) {
     if (tokens_.at_operator("|")) {
@@ -351,9 +355,7 @@ ExprPtr ExpressionParser::parse_filters_and_tests(ExprPtr expr) {
     } else if (tokens_.skip_name("is")) {
       expr = parse_test(std::move(expr));
     } else if (tokens_.at_operator("(")) {
-      expr = make(ExprKind::kCall, std::move(expr));
-      parse_arguments(*expr);
-      expr = checked(std::move(expr));
+      expr = parse_call(std::move(expr));
     } else {
       return expr;
     }

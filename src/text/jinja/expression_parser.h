@@ -47,6 +47,7 @@ class ExpressionParser {
   ExprPtr parse_postfix(ExprPtr expr);
   ExprPtr parse_subscript(ExprPtr expr);
   ExprPtr parse_subscript_item();
+  ExprPtr parse_call(ExprPtr callee);
   ExprPtr parse_filters_and_tests(ExprPtr expr);
   ExprPtr parse_test(ExprPtr input);
   void parse_arguments(Expr& call);
