@@ -11,9 +11,11 @@ endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1 -fno-omit-frame-pointer")
 
-add_compile_options(-Wall -Wextra -Wconversion -Wno-sign-conversion -Werror -ffp-contract=off)
+add_compile_options(
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wconversion;-Wno-sign-conversion;-Werror;-ffp-contract=off>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Werror=all-warnings;-diag-suppress=177;-lineinfo;-Xcompiler=-Wall,-Wno-gnu-designator>")
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-  add_compile_options(-Wthread-safety)
+  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wthread-safety>")
   add_link_options(-fuse-ld=lld)
 endif()
 if(QUIRE_SANITIZER)

@@ -84,14 +84,13 @@ class Bench {
               return static_cast<double>(stream_buffer_.num_bytes());
             }};
   }
-  // The multiply-add peak that the table's GEMM of `dtype` can use.
-  Roof compute_roof(const KernelTable& table, DType dtype) {
+  // The multiply-add peak that the table's GEMM of `dtype` can use, sustained over `flops`.
+  Roof compute_roof(const KernelTable& table, DType dtype, double flops) {
     const std::string_view isa = table.name;
-    constexpr int64_t kIterations = 50000;
     auto* peak = isa == "avx2" ? multiply_add_avx2 : multiply_add_avx512;
     if (dtype == DType::kBF16 && isa == "avx512") peak = multiply_add_bf16;
     if (dtype == DType::kBF16 && isa == "amx") peak = multiply_add_amx;
-    return {.unit = "GFLOP/s", .work_per_run = [this, peak] { return peak(pool_, kIterations); }};
+    return {.unit = "GFLOP/s", .work_per_run = [this, peak, flops] { return peak(pool_, flops); }};
   }
 
   void measure(const Measurement& m, const Roof& roof) {
@@ -199,7 +198,8 @@ void bench_gemm(Bench& bench, const KernelTable& table) {
       bench.measure({.name = name, .work = bytes, .run = run}, bench.read_roof());
     } else {
       const double flops = 2.0 * weight_elements * static_cast<double>(c.m);
-      bench.measure({.name = name, .work = flops, .run = run}, bench.compute_roof(table, c.dtype));
+      bench.measure({.name = name, .work = flops, .run = run},
+                    bench.compute_roof(table, c.dtype, flops));
     }
   }
 }
@@ -270,7 +270,7 @@ void bench_attention(Bench& bench, const KernelTable& table, const AttentionCase
   const double flops = 4.0 * keys * c.queries * c.num_seqs * c.num_heads * c.head_dim;
   const DType math = c.dtype == DType::kF16 ? DType::kF32 : c.dtype;
   const KernelTable& peak = std::string_view(table.name) == "amx" ? kernels_for("avx512") : table;
-  bench.measure({.name = name, .work = flops, .run = run}, bench.compute_roof(peak, math));
+  bench.measure({.name = name, .work = flops, .run = run}, bench.compute_roof(peak, math, flops));
 }
 
 void bench_small(Bench& bench, const KernelTable& table) {

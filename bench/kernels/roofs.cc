@@ -52,28 +52,44 @@ __attribute__((target("avx2,fma"))) float avx2_rounds(int64_t iterations) {
   return total;
 }
 
+// Operands come from L1 with every round, as in any product of larger matrices: four tiles hold
+// the sums, and the other four must be replaced.
 __attribute__((target("amx-tile,amx-bf16"))) void amx_rounds(int64_t iterations) {
   struct alignas(64) {
     uint8_t palette = 1, start_row = 0, reserved[14] = {};
     uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
   } config;
+  constexpr int kTileElements = 512;
+  alignas(64) uint16_t operands[4][kTileElements];
+  // Not zeros, which take less power and so run faster: odd values between 1 and 2.
+  for (int i = 0; i < 4 * kTileElements; ++i) {
+    operands[i / kTileElements][i % kTileElements] = static_cast<uint16_t>(0x3f80 + i * 89 % 128);
+  }
   _tile_loadconfig(&config);
   for (int64_t i = 0; i < iterations; ++i) {
+    _tile_loadd(4, operands[0], 64);
+    _tile_loadd(6, operands[1], 64);
+    _tile_loadd(7, operands[2], 64);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, operands[3], 64);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
   _tile_release();
 }
 
-// Calls rounds() on every thread; returns num_threads * flops_per_thread.
+// Splits `flops` over the threads in whole rounds; returns the operations done.
 template <typename Rounds>
-double on_all_threads(ThreadPool& pool, double flops_per_thread, const Rounds& rounds) {
+double on_all_threads(ThreadPool& pool, double flops, int64_t flops_per_round,
+                      const Rounds& rounds) {
+  const auto total_per_round = static_cast<double>(flops_per_round * pool.num_threads());
+  const int64_t iterations = static_cast<int64_t>(flops / total_per_round) + 1;
   std::atomic<int> sink{0};
-  pool.run([&](int) { sink.fetch_add(rounds() > 0.0F ? 1 : 0, std::memory_order_relaxed); });
-  return flops_per_thread * pool.num_threads();
+  pool.run(
+      [&](int) { sink.fetch_add(rounds(iterations) > 0.0F ? 1 : 0, std::memory_order_relaxed); });
+  return total_per_round * static_cast<double>(iterations);
 }
 
 }  // namespace
@@ -96,21 +112,18 @@ uint64_t read_all(ThreadPool& pool, const Buffer& buffer) {
   return total.load();
 }
 
-double multiply_add_bf16(ThreadPool& pool, int64_t iterations) {
-  return on_all_threads(pool, 64.0 * kChains * static_cast<double>(iterations),
-                        [=] { return bf16_rounds(iterations); });
+double multiply_add_bf16(ThreadPool& pool, double flops) {
+  return on_all_threads(pool, flops, 64 * kChains, bf16_rounds);
 }
-double multiply_add_avx512(ThreadPool& pool, int64_t iterations) {
-  return on_all_threads(pool, 32.0 * kChains * static_cast<double>(iterations),
-                        [=] { return avx512_rounds(iterations); });
+double multiply_add_avx512(ThreadPool& pool, double flops) {
+  return on_all_threads(pool, flops, 32 * kChains, avx512_rounds);
 }
-double multiply_add_avx2(ThreadPool& pool, int64_t iterations) {
-  return on_all_threads(pool, 16.0 * kAvx2Chains * static_cast<double>(iterations),
-                        [=] { return avx2_rounds(iterations); });
+double multiply_add_avx2(ThreadPool& pool, double flops) {
+  return on_all_threads(pool, flops, 16 * kAvx2Chains, avx2_rounds);
 }
-double multiply_add_amx(ThreadPool& pool, int64_t iterations) {
-  constexpr double kFlopsPerTile = 2.0 * 16 * 16 * 32;
-  return on_all_threads(pool, 4.0 * kFlopsPerTile * static_cast<double>(iterations), [=] {
+double multiply_add_amx(ThreadPool& pool, double flops) {
+  constexpr int64_t kFlopsPerTile = 2 * 16 * 16 * 32;
+  return on_all_threads(pool, flops, 4 * kFlopsPerTile, [](int64_t iterations) {
     amx_rounds(iterations);
     return 1.0F;
   });

@@ -14,18 +14,20 @@
 namespace quire {
 
 struct LLMOptions {
-  std::string model = "quire-demo";   // directory, hub id in the local HF cache, or quire-demo
-  std::string tokenizer;              // empty = the model's
+  std::string model = "quire-demo";  // directory, hub id in the local HF cache, or quire-demo
+  std::string tokenizer;             // empty = the model's
   std::string dtype = "auto";
   std::string load_format = "auto";
-  int max_model_len = 0;              // 0 = the model's
+  int max_model_len = 0;  // 0 = the model's
   int max_num_seqs = 256;
   int max_num_batched_tokens = 0;     // 0 = chosen
   int64_t kv_cache_memory_bytes = 0;  // 0 = chosen
   bool enable_prefix_caching = true;
   uint64_t seed = 0;
+  std::string device = "auto";  // auto: cuda if there is a GPU; cpu, cuda
+  double gpu_memory_utilization = 0.92;
   std::string cpu_isa = "auto";
-  int num_threads = 0;                // 0 = all cores this process may use
+  int num_threads = 0;  // 0 = all cores this process may use
 };
 
 // A prompt: text, or token ids.
@@ -43,7 +45,8 @@ class LLM {
   // One RequestOutput per prompt, in the order of the prompts.
   std::vector<RequestOutput> generate(const std::vector<Prompt>& prompts,
                                       const SamplingParams& params);
-  // The same with one SamplingParams per prompt, and a call after each finished prompt (index, output).
+  // The same with one SamplingParams per prompt, and a call after each finished prompt (index,
+  // output).
   std::vector<RequestOutput> generate(
       const std::vector<Prompt>& prompts, const std::vector<SamplingParams>& params,
       const std::function<void(size_t, const RequestOutput&)>& on_finished);

@@ -93,6 +93,13 @@ void add_scheduler_flags(CLI::App& app, EngineConfig& config) {
 
 void add_hardware_flags(CLI::App& app, EngineConfig& config) {
   app.option_defaults()->group("Hardware");
+  app.add_option("--device", config.device, "auto: cuda if there is a GPU")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->type_name("DEVICE")
+      ->default_str("auto");
+  app.add_option("--gpu-memory-utilization", config.gpu_memory_utilization,
+                 "Share of the GPU's memory that weights, activations and KV cache may take")
+      ->type_name("SHARE");
   app.add_option("--cpu-isa", config.cpu_isa,
                  fmt::format("Kernels to use; auto: the fastest of those this CPU can run ({})",
                              fmt::join(available_cpu_isas(), ", ")))

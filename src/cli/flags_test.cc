@@ -101,8 +101,6 @@ TEST(Flags, UnsupportedVllmFlagsSayWhatToUse) {
   const Case cases[] = {
       {{"--tensor-parallel-size", "2"}, "--num-threads"},
       {{"-tp", "2"}, "--num-threads"},
-      {{"--gpu-memory-utilization=0.9"}, "--kv-cache-memory-bytes"},
-      {{"--gpu_memory_utilization", "0.9"}, "--kv-cache-memory-bytes"},
       {{"m", "--quantization", "awq"}, "unquantised"},
       {{"--enable-lora"}, "merge the adapter"},
       {{"--lora-modules", "a=b"}, "merge the adapter"},
@@ -126,8 +124,8 @@ TEST(Flags, UnsupportedVllmFlagsSayWhatToUse) {
 }
 
 TEST(Flags, IrrelevantVllmFlagsAreDroppedWithTheirValues) {
-  const EngineFlags flags = parse_engine({"--trust-remote-code", "--enforce-eager", "--device",
-                                          "cpu", "m", "--max-log-len", "100", "--no-enable-lora"});
+  const EngineFlags flags = parse_engine({"--trust-remote-code", "--enforce-eager", "m",
+                                          "--max-log-len", "100", "--no-enable-lora"});
   EXPECT_EQ(flags.config.model, "m");
 }
 

@@ -33,7 +33,6 @@ constexpr VllmFlag kFlags[] = {
      "--eplb-config --expert-placement-strategy --all2all-backend",
      "one process holds server and engine; there are no workers to configure"},
     {kDropped, "--disable-custom-all-reduce", "there is no all-reduce on one device"},
-    {kRefused, "--gpu-memory-utilization", "memory is given as a size: --kv-cache-memory-bytes 4G"},
     {kRefused,
      "--swap-space --cpu-offload-gb --kv-offloading-size --kv-offloading-backend "
      "--offload-backend",
@@ -92,7 +91,6 @@ constexpr VllmFlag kFlags[] = {
     {kDropped, "--enforce-eager", "nothing is compiled or captured at start"},
     {kDropped, "--trust-remote-code --trust-request-chat-template",
      "no Python of a checkpoint is ever run"},
-    {kDroppedWithValue, "--device", "this build runs on the CPU"},
     {kDropped, "--disable-log-requests --disable-uvicorn-access-log",
      "requests are not logged unless --enable-log-requests is given"},
     {kDroppedWithValue, "--max-log-len --disable-access-log-for-endpoints",

@@ -1,9 +1,12 @@
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/host_memory.h"
 #include "engine/local_engine.h"
 #include "engine/model_path.h"
@@ -11,6 +14,8 @@
 
 namespace quire {
 namespace {
+
+constexpr int kMaxGpuHostThreads = 8;  // enough to fill staging memory faster than it is emptied
 
 KVCacheSpec kv_cache_spec_of(const Model& model, int block_size, DType dtype) {
   std::vector<AttentionLayerSpec> layers;
@@ -29,14 +34,62 @@ std::vector<int32_t> reachable_eos_token_ids(const ModelConfig& config, int voca
   return ids;
 }
 
+const KernelTable& choose_kernels(const EngineConfig& config) {
+  const bool is_auto = config.device == "auto";
+  if (!is_auto && config.device != "cpu" && config.device != "cuda") {
+    throw LoadError("--device '" + config.device + "' is not known; auto, cpu and cuda are");
+  }
+  const KernelTable* cuda = cuda_table();
+  if (config.device == "cuda" && cuda == nullptr) {
+    throw LoadError(
+        "--device cuda: no NVIDIA GPU can be used; either there is none, its driver is missing or "
+        "older than CUDA 13, or this build has no CUDA backend (README: 'On a GPU')");
+  }
+  const bool wants_cpu = config.device == "cpu" || config.cpu_isa != "auto";
+  return cuda != nullptr && !(wants_cpu && config.device != "cuda") ? *cuda
+                                                                    : kernels_for(config.cpu_isa);
+}
+
+ThreadPoolOptions thread_pool_options(const EngineConfig& config, const Device& device) {
+  if (device.is_host()) {
+    return {.num_threads = config.num_threads, .pin_threads = config.pin_threads};
+  }
+  // Beside a GPU, threads read files and fill staging memory; they must not spin for steps.
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  return {.num_threads = config.num_threads > 0 ? config.num_threads
+                                                : std::clamp(cores / 2, 1, kMaxGpuHostThreads),
+          .pin_threads = false};
+}
+
+// The widest a layer's activations get, by the shapes of Llama-like and GPT-like layers.
+ModelFacts::Gpu gpu_facts(const Model& model, const ModelConfig& config, DType dtype,
+                          const Device& device) {
+  int64_t widest_attention = 0;
+  for (const AttentionLayerShape& shape : model.attention_layers()) {
+    const int64_t heads = 2 * int64_t{shape.num_heads} + 2 * int64_t{shape.num_kv_heads};
+    widest_attention = std::max(widest_attention, heads * shape.head_dim);
+  }
+  const int64_t inner = std::max(widest_attention, 3 * int64_t{config.intermediate_size});
+  const int64_t hidden = model.hidden_size();
+  const Device::MemoryInfo memory = device.memory_info();
+  return {.available_bytes = memory.available_bytes,
+          .total_bytes = memory.total_bytes,
+          .workspace_bytes_per_token =
+              (inner + 2 * hidden) * size_of(dtype) + hidden * size_of(DType::kF32),
+          .buffer_bytes_per_token = hidden * size_of(DType::kF32),
+          // Logits, and the unmodified ones of rows that report log-probabilities.
+          .buffer_bytes_per_seq =
+              2 * int64_t{model.vocab_size()} * size_of(DType::kF32) + hidden * size_of(dtype)};
+}
+
 }  // namespace
 
 std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
   const std::string directory = resolve_model_path(config.model);
   const ModelConfig model_config = load_model_config(directory);
-  const KernelTable& kernels = kernels_for(config.cpu_isa);
-  auto device = std::make_unique<CpuDevice>(
-      ThreadPoolOptions{.num_threads = config.num_threads, .pin_threads = config.pin_threads});
+  const KernelTable& kernels = choose_kernels(config);
+  auto device =
+      std::make_unique<EngineDevice>(thread_pool_options(config, *kernels.device), *kernels.device);
   LoadedModel loaded = load_model(model_config,
                                   {.directory = directory,
                                    .dtype = config.dtype,
@@ -44,11 +97,15 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
                                    .max_model_len = config.max_model_len,
                                    .seed = config.seed},
                                   kernels, device->stream);
-  const ModelFacts facts{
+  ModelFacts facts{
       .max_model_len = model_config.max_position_embeddings,
       .kv_cache_spec = kv_cache_spec_of(*loaded.model, config.block_size, loaded.dtype),
       .available_bytes = available_memory_bytes()};
+  if (!kernels.device->is_host()) {
+    facts.gpu = gpu_facts(*loaded.model, model_config, loaded.dtype, *kernels.device);
+  }
   const ResolvedConfig resolved = resolve_config(config, facts);
+  device->stream.workspace().reserve(resolved.workspace_bytes);
 
   LocalEngineParts parts;
   parts.info = {.model_path = directory,
@@ -63,7 +120,9 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
                 .max_num_seqs = config.max_num_seqs,
                 .eos_token_ids = reachable_eos_token_ids(model_config, loaded.model->vocab_size()),
                 .seed = config.seed,
-                .cpu_isa = kernels.name,
+                .device = kernels.device->name,
+                .kernels = kernels.name,
+                .weight_bytes = loaded.model->weight_bytes(),
                 .num_threads = device->pool.num_threads(),
                 .default_params = default_sampling_params(model_config)};
   parts.core = {.async_scheduling = config.async_scheduling, .max_queue_len = config.max_queue_len};
@@ -71,12 +130,14 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
   parts.executor = {.batch = resolved.batch,
                     .kv_cache_spec = facts.kv_cache_spec,
                     .num_blocks = resolved.scheduler.num_blocks,
-                    .kv_cache_dtype = loaded.dtype};
+                    .dtype = loaded.dtype};
   parts.kernels = &kernels;
   parts.device = std::move(device);
   parts.model = std::move(loaded.model);
   return std::make_unique<LocalEngine>(std::move(parts));
 }
+
+int num_gpus() { return cuda_table() == nullptr ? 0 : 1; }
 
 std::vector<std::string> available_cpu_isas() {
   std::vector<std::string> names;

@@ -15,6 +15,9 @@ namespace quire {
 // Destroying the client aborts what is in flight and joins the thread.
 std::unique_ptr<EngineClient> start_engine(const EngineConfig& config);
 
+// The number of GPUs that this build can use on this machine: 0 or 1.
+int num_gpus();
+
 // What EngineConfig::cpu_isa may be on this machine beside "auto", from the slowest to the fastest.
 std::vector<std::string> available_cpu_isas();
 

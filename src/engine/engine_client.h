@@ -31,9 +31,11 @@ struct EngineInfo {
   int max_num_seqs = 0;
   std::vector<int32_t> eos_token_ids;  // of config.json and generation_config.json
   uint64_t seed = 0;                   // --seed
-  std::string cpu_isa;                 // kernel table in use, e.g. avx512
-  int num_threads = 0;                 // compute threads
-  SamplingParams default_params;       // of generation_config.json; other fields at their defaults
+  std::string device;                  // cpu, cuda
+  std::string kernels;                 // kernel table in use, e.g. avx512, cuda
+  int64_t weight_bytes = 0;
+  int num_threads = 0;            // compute threads
+  SamplingParams default_params;  // of generation_config.json; other fields at their defaults
 };
 
 // How many tokens the steps had.

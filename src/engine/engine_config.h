@@ -16,15 +16,17 @@ struct EngineConfig {
   std::string load_format = "auto";  // auto, safetensors, dummy
   int max_model_len = 0;             // 0 = the model's, lowered to what the KV cache can hold
   int max_num_seqs = 256;
-  int max_num_batched_tokens = 0;     // 0 = 2048
-  int block_size = 16;                // tokens; a multiple of 16
-  int64_t kv_cache_memory_bytes = 0;  // 0 = chosen from free memory (CPU: at most 4 GiB)
+  int max_num_batched_tokens = 0;        // 0 = 2048
+  int block_size = 16;                   // tokens; a multiple of 16
+  int64_t kv_cache_memory_bytes = 0;     // 0 = chosen from free memory (CPU: at most 4 GiB)
+  double gpu_memory_utilization = 0.92;  // share of a GPU's memory that weights and cache may take
   bool enable_prefix_caching = true;
   bool enable_chunked_prefill = true;
   int long_prefill_token_threshold = 0;
   SchedulingPolicy scheduling_policy = SchedulingPolicy::kFcfs;
   bool async_scheduling = true;
   uint64_t seed = 0;
+  std::string device = "auto";   // auto: cuda if there is a GPU; cpu, cuda
   std::string cpu_isa = "auto";  // auto, reference, avx2, avx512, ...
   int num_threads = 0;           // compute threads; 0 = cores this process may use
   bool pin_threads = true;

@@ -8,6 +8,7 @@
 #include "kvcache/kv_cache_spec.h"
 #include "models/model.h"
 #include "nn/forward_context.h"
+#include "tensor/mirrored_arena.h"
 
 namespace quire {
 
@@ -17,34 +18,43 @@ struct InputBatchConfig {
   int max_model_len = 0;
 };
 
-// Thread: device.  All memory is taken at construction; the tensors are overwritten by the next
-// build().
+// Thread: device.  All memory is taken at construction, so that the tensors of equal steps are at
+// equal places; they are overwritten by the next build().
 class InputBatch {
  public:
   // `layers`: from make_forward_layers.
   InputBatch(const InputBatchConfig& config, const KVCacheSpec& spec,
-             std::vector<ForwardBatch::Layer> layers);
+             std::vector<ForwardBatch::Layer> layers, const Device& device);
 
   // rows[i] is the row of step.rows[i], its block table extended for this step.
   void build(const SchedulerOutput& step, std::span<RequestRow* const> rows);
+  // Adds made-up sequences of one token, in the null block, to a step of single tokens.
+  void pad_to(int num_seqs);
+  // Queues the copy to the device.  The step must be done before the next build().
+  void upload(Stream& stream) const;
 
   const ForwardBatch& forward_batch() const { return batch_; }
   // Index in the step's tokens of the first token of step.rows[i].
-  int query_start(size_t i) const { return query_start_loc_.view().as<int32_t>()[i]; }
+  int query_start(size_t i) const { return query_start_loc_.host.as<int32_t>()[i]; }
 
  private:
   void gather_tokens(const ScheduledRow& scheduled, const RequestRow& row, int first_token);
   void gather_blocks(const ScheduledRow& scheduled, const RequestRow& row, size_t seq);
+  void set_size(int num_seqs, int num_decode_seqs, int max_query_len, int num_tokens);
 
   int block_size_;
   int max_num_tokens_;
   int max_num_seqs_;
-  Tensor token_ids_;                   // [max_num_tokens] i32
-  Tensor positions_;                   // [max_num_tokens] i32
-  Tensor query_start_loc_;             // [max_num_seqs + 1] i32
-  Tensor seq_lens_;                    // [max_num_seqs] i32
-  std::vector<Tensor> slot_mappings_;  // per group, [max_num_tokens] i32
-  std::vector<Tensor> block_tables_;   // per group, [max_num_seqs, max_blocks_per_seq] i32
+  MirroredArena arena_;
+  MirroredTensor token_ids_;                   // [max_num_tokens] i32
+  MirroredTensor positions_;                   // [max_num_tokens] i32
+  MirroredTensor query_start_loc_;             // [max_num_seqs + 1] i32
+  MirroredTensor seq_lens_;                    // [max_num_seqs] i32
+  std::vector<MirroredTensor> slot_mappings_;  // per group, [max_num_tokens] i32
+  // Per group, [max_num_seqs, max_blocks_per_seq] i32; the columns in use are copied alone.
+  MirroredArena block_tables_arena_;
+  std::vector<MirroredTensor> block_tables_;
+  int num_used_blocks_ = 0;  // of the row with the most
   ForwardBatch batch_;
 };
 

@@ -26,8 +26,8 @@ RequestRow make_row(std::vector<int32_t> token_ids, BlockIds block_ids) {
 }
 
 TEST(InputBatch, GathersDecodeAndPrefillRows) {
-  InputBatch batch({.max_num_tokens = 64, .max_num_seqs = 4, .max_model_len = 48}, two_groups(),
-                   {});
+  InputBatch batch({.max_num_tokens = 64, .max_num_seqs = 4, .max_model_len = 48}, two_groups(), {},
+                   cpu_device());
   std::vector<int32_t> history(18);
   for (int i = 0; i < 18; ++i) history[static_cast<size_t>(i)] = 100 + i;
   RequestRow decoding = make_row(history, {{3, 4}, {0, 5}});

@@ -31,6 +31,8 @@ EngineConfig engine_config_of(const LLMOptions& options) {
   config.kv_cache_memory_bytes = options.kv_cache_memory_bytes;
   config.enable_prefix_caching = options.enable_prefix_caching;
   config.seed = options.seed;
+  config.device = options.device;
+  config.gpu_memory_utilization = options.gpu_memory_utilization;
   config.cpu_isa = options.cpu_isa;
   config.num_threads = options.num_threads;
   config.max_queue_len = std::numeric_limits<int>::max();  // the caller holds all prompts already

@@ -14,9 +14,10 @@
 
 namespace quire {
 
-// The CPU: compute threads, and the order of work on them.
-struct CpuDevice {
-  explicit CpuDevice(const ThreadPoolOptions& options) : pool(options), stream(pool) {}
+// Host threads, and the order of work on the device.
+struct EngineDevice {
+  explicit EngineDevice(const ThreadPoolOptions& options, const Device& device = cpu_device())
+      : pool(options), stream(pool, device) {}
   ThreadPool pool;
   Stream stream;
 };
@@ -27,7 +28,7 @@ struct LocalEngineParts {
   SchedulerConfig scheduler;
   StepExecutorConfig executor;
   const KernelTable* kernels = nullptr;
-  std::unique_ptr<CpuDevice> device;
+  std::unique_ptr<EngineDevice> device;
   std::unique_ptr<Model> model;  // loaded with the device's stream
 };
 

@@ -89,10 +89,10 @@ std::unique_ptr<LocalEngine> make_engine(const std::shared_ptr<Behaviour>& behav
                               .max_model_len = kMaxModelLen},
                     .kv_cache_spec = spec,
                     .num_blocks = options.num_blocks,
-                    .kv_cache_dtype = DType::kF32};
+                    .dtype = DType::kF32};
   parts.kernels = &kernels_for("reference");
   parts.device =
-      std::make_unique<CpuDevice>(ThreadPoolOptions{.num_threads = 1, .pin_threads = false});
+      std::make_unique<EngineDevice>(ThreadPoolOptions{.num_threads = 1, .pin_threads = false});
   parts.model = std::make_unique<FakeModel>(behaviour);
   return std::make_unique<LocalEngine>(std::move(parts));
 }

@@ -21,6 +21,9 @@ class ModelRunner {
  public:
   explicit ModelRunner(std::unique_ptr<StepExecutor> executor) : executor_(std::move(executor)) {}
 
+  // Batch sizes of decode steps that are worth a warm-up each, ascending.  Before the first launch.
+  std::vector<int> decode_buckets() const { return executor_->decode_buckets(); }
+
   // Queues the step behind those launched before it and returns at once.
   PendingStep launch(std::shared_ptr<const SchedulerOutput> step);
   // Waits for the step.  Throws DeviceError if it failed, or one before it.

@@ -11,8 +11,13 @@ namespace {
 
 constexpr int kMinModelLen = 2;  // a prompt token and a generated one
 constexpr int kDefaultMaxNumBatchedTokens = 2048;
+constexpr int kDefaultMaxNumBatchedTokensGpu = 8192;  // as many as keep a GPU's products efficient
 constexpr int64_t kMaxDefaultKVCacheBytes = int64_t{4} << 30;
 constexpr int64_t kDefaultKVCacheBytes = int64_t{1} << 30;  // where free memory is unknown
+// Scratch of the kernels themselves: partial results of split attention and of sampling.
+constexpr int64_t kGpuKernelScratchBytes = int64_t{256} << 20;
+// Recorded graphs, loaded kernels, the scratch memory of matrix products.
+constexpr int64_t kGpuReserveBytes = int64_t{1} << 30;
 // The rest of free memory stays with weights read lazily, activations and the system.
 constexpr int64_t kAvailableMemoryDivisor = 2;
 
@@ -23,6 +28,10 @@ void require_positive(int value, const char* flag) {
 }
 
 void check_values(const EngineConfig& config) {
+  if (!(config.gpu_memory_utilization > 0.0 && config.gpu_memory_utilization <= 1.0)) {
+    refuse("--gpu-memory-utilization must be above 0 and at most 1, got " +
+           std::to_string(config.gpu_memory_utilization));
+  }
   require_positive(config.max_num_seqs, "--max-num-seqs");
   require_positive(config.max_queue_len, "--max-queue-len");
   if (config.block_size < 16 || config.block_size % 16 != 0) {
@@ -48,10 +57,12 @@ int requested_max_model_len(const EngineConfig& config, int model_max) {
   return config.max_model_len > 0 ? config.max_model_len : model_max;
 }
 
-int resolve_max_num_batched_tokens(const EngineConfig& config, int max_model_len) {
+int resolve_max_num_batched_tokens(const EngineConfig& config, bool on_gpu, int max_model_len) {
   const int needed =
       std::max(config.max_num_seqs, config.enable_chunked_prefill ? 1 : max_model_len);
-  if (config.max_num_batched_tokens == 0) return std::max(kDefaultMaxNumBatchedTokens, needed);
+  if (config.max_num_batched_tokens == 0) {
+    return std::max(on_gpu ? kDefaultMaxNumBatchedTokensGpu : kDefaultMaxNumBatchedTokens, needed);
+  }
   if (config.max_num_batched_tokens < needed) {
     refuse("--max-num-batched-tokens " + std::to_string(config.max_num_batched_tokens) +
            " is less than " + std::to_string(needed) +
@@ -61,14 +72,40 @@ int resolve_max_num_batched_tokens(const EngineConfig& config, int max_model_len
   return config.max_num_batched_tokens;
 }
 
+int64_t workspace_bytes(const ModelFacts::Gpu& gpu, int batched_tokens) {
+  return gpu.workspace_bytes_per_token * batched_tokens + kGpuKernelScratchBytes;
+}
+
+// Memory of the block arena on a GPU: as asked for, or all that the other owners leave.
+int64_t resolve_gpu_kv_cache_bytes(const EngineConfig& config, const ModelFacts::Gpu& gpu,
+                                   int batched_tokens) {
+  const int64_t taken = workspace_bytes(gpu, batched_tokens) +
+                        gpu.buffer_bytes_per_token * batched_tokens +
+                        gpu.buffer_bytes_per_seq * config.max_num_seqs + kGpuReserveBytes;
+  const auto kept_free = static_cast<int64_t>((1.0 - config.gpu_memory_utilization) *
+                                              static_cast<double>(gpu.total_bytes));
+  const int64_t asked = config.kv_cache_memory_bytes;
+  const int64_t left = gpu.available_bytes - taken - (asked > 0 ? 0 : kept_free);
+  if (asked > 0 ? asked <= left : left > 0) return asked > 0 ? asked : left;
+  refuse("the GPU has " + std::to_string(gpu.available_bytes) + " bytes left beside the weights, " +
+         std::to_string(taken) + " of them for activations: " +
+         (asked > 0
+              ? "lower --kv-cache-memory-bytes to " + std::to_string(std::max<int64_t>(left, 0))
+              : "raise --gpu-memory-utilization") +
+         " or lower --max-num-batched-tokens or --max-num-seqs");
+}
+
 // Memory of the block arena: as asked for, or a share of what is free, but no more than all
 // sequences can use.
-int64_t resolve_kv_cache_bytes(const EngineConfig& config, int64_t available_bytes,
-                               int64_t blocks_per_sequence, int64_t block_bytes) {
+int64_t resolve_kv_cache_bytes(const EngineConfig& config, const ModelFacts& facts,
+                               int batched_tokens, int64_t blocks_per_sequence) {
+  if (facts.gpu) return resolve_gpu_kv_cache_bytes(config, *facts.gpu, batched_tokens);
   if (config.kv_cache_memory_bytes > 0) return config.kv_cache_memory_bytes;
+  const int64_t available_bytes = facts.available_bytes;
   const int64_t share =
       available_bytes > 0 ? available_bytes / kAvailableMemoryDivisor : kDefaultKVCacheBytes;
-  const int64_t usable = (config.max_num_seqs * blocks_per_sequence + 1) * block_bytes;
+  const int64_t usable =
+      (config.max_num_seqs * blocks_per_sequence + 1) * facts.kv_cache_spec.block_bytes;
   return std::min({kMaxDefaultKVCacheBytes, share, usable});
 }
 
@@ -113,10 +150,10 @@ ResolvedConfig resolve_config(const EngineConfig& config, const ModelFacts& fact
   check_values(config);
   const KVCacheSpec& spec = facts.kv_cache_spec;
   const int requested = requested_max_model_len(config, facts.max_model_len);
-  const int batched_tokens = resolve_max_num_batched_tokens(config, requested);
+  const int batched_tokens =
+      resolve_max_num_batched_tokens(config, facts.gpu.has_value(), requested);
   const int64_t blocks_per_sequence = num_blocks_for_request(spec, requested, batched_tokens);
-  const int64_t bytes =
-      resolve_kv_cache_bytes(config, facts.available_bytes, blocks_per_sequence, spec.block_bytes);
+  const int64_t bytes = resolve_kv_cache_bytes(config, facts, batched_tokens, blocks_per_sequence);
   const int64_t num_blocks = resolve_num_blocks(bytes, spec);
   const int max_model_len = resolve_max_model_len(
       config, requested, longest_sequence(spec, num_blocks, requested, batched_tokens),
@@ -136,6 +173,7 @@ ResolvedConfig resolve_config(const EngineConfig& config, const ModelFacts& fact
   resolved.batch = {.max_num_tokens = batched_tokens,
                     .max_num_seqs = config.max_num_seqs,
                     .max_model_len = max_model_len};
+  if (facts.gpu) resolved.workspace_bytes = workspace_bytes(*facts.gpu, batched_tokens);
   return resolved;
 }
 

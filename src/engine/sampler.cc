@@ -1,7 +1,6 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "engine/logits_processors.h"
 
@@ -18,11 +17,6 @@ float effective_temperature(float temperature) {
   return temperature == 0.0F ? 0.0F : std::max(temperature, kMinTemperature);
 }
 
-template <typename T>
-T* take(Workspace& workspace, int64_t count) {
-  return static_cast<T*>(workspace.take(count * static_cast<int64_t>(sizeof(T))));
-}
-
 // Calls body(i) for each of `count` rows, shared out to the threads.
 template <typename Body>
 void for_each_row(Stream& stream, size_t count, const Body& body) {
@@ -37,22 +31,76 @@ bool needs_processing(const SamplingTarget& target) {
   });
 }
 
-}  // namespace
-
-// On the bits, so that the loop has no branch and no order of summation, and fills the vectors.
-bool can_draw(std::span<const float> logits) {
-  constexpr uint32_t kExponent = 0x7f800000U;  // of infinities and NaN; below it, finite
-  constexpr uint32_t kMinusInfinity = 0xff800000U;
-  uint32_t num_finite = 0;
-  uint32_t num_bad = 0;
-  for (const float logit : logits) {
-    const auto bits = std::bit_cast<uint32_t>(logit);
-    const bool finite = (bits & kExponent) != kExponent;
-    num_finite += finite ? 1 : 0;
-    num_bad += !finite && bits != kMinusInfinity ? 1 : 0;
+// Inputs and results of one call of the logprobs kernel, in scratch memory of the device.
+class LogprobsArrays {
+ public:
+  LogprobsArrays(Stream& stream, int64_t rows, int64_t max_top)
+      : stream_(stream), scope_(stream.workspace()), max_top_(max_top) {
+    const auto take = [&](Shape shape, DType dtype) {
+      return TensorView(stream.workspace().take(shape.num_elements() * size_of(dtype)), shape,
+                        dtype);
+    };
+    args_ = {.logits = {},
+             .token_ids = take({rows}, DType::kI32),
+             .num_top = take({rows}, DType::kI32),
+             .max_top = static_cast<int>(max_top),
+             .logprob = take({rows}, DType::kF32),
+             .rank = take({rows}, DType::kI32),
+             .top_ids = take({rows, max_top}, DType::kI32),
+             .top_logprobs = take({rows, max_top}, DType::kF32)};
   }
-  return num_finite > 0 && num_bad == 0;
+
+  // token_ids, num_top: [rows].
+  const LogprobsArgs& upload(const TensorView& logits, std::span<const int32_t> token_ids,
+                             std::span<const int32_t> num_top) {
+    args_.logits = logits;
+    stream_.copy(args_.token_ids.data, token_ids.data(), std::ssize(token_ids) * kIdBytes);
+    stream_.copy(args_.num_top.data, num_top.data(), std::ssize(num_top) * kIdBytes);
+    return args_;
+  }
+
+  // Waits for the kernel.  to: [rows].
+  void download(std::span<const int32_t> token_ids, std::span<const int32_t> num_top,
+                std::span<TokenLogprobs> to) const {
+    const auto logprob = fetch<float>(args_.logprob);
+    const auto rank = fetch<int32_t>(args_.rank);
+    const auto top_ids = fetch<int32_t>(args_.top_ids);
+    const auto top_logprobs = fetch<float>(args_.top_logprobs);
+    stream_.synchronize();
+    for (size_t i = 0; i < to.size(); ++i) {
+      const auto begin = static_cast<int64_t>(i) * max_top_;
+      to[i] = {.token_id = token_ids[i],
+               .logprob = logprob[i],
+               .rank = rank[i],
+               .top_ids = {top_ids.begin() + begin, top_ids.begin() + begin + num_top[i]},
+               .top_logprobs = {top_logprobs.begin() + begin,
+                                top_logprobs.begin() + begin + num_top[i]}};
+    }
+  }
+
+ private:
+  static constexpr int64_t kIdBytes = size_of(DType::kI32);
+
+  template <typename T>
+  std::vector<T> fetch(const TensorView& from) const {
+    std::vector<T> to(static_cast<size_t>(from.shape.num_elements()));
+    stream_.copy(to.data(), from.data, std::ssize(to) * static_cast<int64_t>(sizeof(T)));
+    return to;
+  }
+
+  Stream& stream_;
+  Workspace::Scope scope_;
+  int64_t max_top_;
+  LogprobsArgs args_;
+};
+
+// Space of the six parameters of each row.
+int64_t parameter_bytes(int max_num_seqs) {
+  return 4 * MirroredArena::space(max_num_seqs, DType::kF32) +
+         2 * MirroredArena::space(2 * max_num_seqs, DType::kI32);
 }
+
+}  // namespace
 
 int32_t resolve_num_top(int requested, int vocab_size) {
   return requested < 0 ? vocab_size : std::min(requested, vocab_size);
@@ -61,62 +109,81 @@ int32_t resolve_num_top(int requested, int vocab_size) {
 Sampler::Sampler(const KernelTable& kernels, int max_num_seqs, int vocab_size)
     : kernels_(kernels),
       vocab_size_(vocab_size),
-      temperature_({max_num_seqs}, DType::kF32),
-      top_k_({max_num_seqs}, DType::kI32),
-      top_p_({max_num_seqs}, DType::kF32),
-      min_p_({max_num_seqs}, DType::kF32),
-      sampled_({max_num_seqs}, DType::kI32),
-      seeds_(static_cast<size_t>(max_num_seqs)),
-      positions_(static_cast<size_t>(max_num_seqs)),
-      raw_logits_({max_num_seqs, vocab_size}, DType::kF32) {
+      parameters_(*kernels.device, parameter_bytes(max_num_seqs)),
+      temperature_(parameters_.take({max_num_seqs}, DType::kF32)),
+      top_k_(parameters_.take({max_num_seqs}, DType::kI32)),
+      top_p_(parameters_.take({max_num_seqs}, DType::kF32)),
+      min_p_(parameters_.take({max_num_seqs}, DType::kF32)),
+      seeds_(parameters_.take({max_num_seqs, 2}, DType::kI32)),
+      positions_(parameters_.take({max_num_seqs, 2}, DType::kI32)),
+      results_(*kernels.device, MirroredArena::space(max_num_seqs, DType::kI32)),
+      sampled_(results_.take({max_num_seqs}, DType::kI32)) {
   reporting_.reserve(static_cast<size_t>(max_num_seqs));
 }
 
 void Sampler::sample(Stream& stream, const TensorView& logits,
                      std::span<const SamplingTarget> targets) {
   if (targets.empty()) return;
-  check(stream, logits, targets);
-  keep_raw_logits(logits, targets);
+  keep_raw_logits(stream, logits, targets);
   process(stream, logits, targets);
   draw(stream, logits, targets);
+  take_tokens(targets);
   report_logprobs(stream);
 }
 
-void Sampler::check(Stream& stream, const TensorView& logits,
-                    std::span<const SamplingTarget> targets) const {
-  for_each_row(stream, targets.size(), [&](size_t i) {
-    const std::span<float> row = row_of(logits, i);
-    if (can_draw(row)) return;
-    targets[i].output->failure = RowFailure::kCorrupted;
-    std::ranges::fill(row, 0.0F);
-  });
-}
-
-void Sampler::keep_raw_logits(const TensorView& logits, std::span<const SamplingTarget> targets) {
+void Sampler::keep_raw_logits(Stream& stream, const TensorView& logits,
+                              std::span<const SamplingTarget> targets) {
   reporting_.clear();
   for (size_t i = 0; i < targets.size(); ++i) {
     if (!targets[i].row->params().logprobs) continue;
+    if (raw_logits_.empty()) {
+      raw_logits_ = Tensor({static_cast<int64_t>(reporting_.capacity()), vocab_size_}, DType::kF32,
+                           *kernels_.device);
+    }
     const auto packed = static_cast<int64_t>(reporting_.size());
-    std::ranges::copy(row_of(logits, i), raw_logits_.view().row<float>(packed));
+    stream.copy(raw_logits_.view().row<float>(packed), logits.row<float>(static_cast<int64_t>(i)),
+                vocab_size_ * size_of(DType::kF32));
     reporting_.push_back(targets[i]);
   }
 }
 
+void Sampler::process_row(const SamplingTarget& target, std::span<float> logits) const {
+  if (!can_draw(logits)) return;  // the model's fault, not the processors'
+  for (const LogitsProcessor& processor : logits_processors()) {
+    if (processor.applies(*target.row)) processor.apply(*target.row, logits);
+  }
+  if (!can_draw(logits)) target.output->failure = RowFailure::kEveryTokenMasked;
+}
+
 void Sampler::process(Stream& stream, const TensorView& logits,
-                      std::span<const SamplingTarget> targets) const {
-  if (std::ranges::none_of(targets, needs_processing)) return;
-  for_each_row(stream, targets.size(), [&](size_t i) {
-    const SamplingTarget& target = targets[i];
-    if (!needs_processing(target)) return;
-    const std::span<float> row = row_of(logits, i);
-    for (const LogitsProcessor& processor : logits_processors()) {
-      if (processor.applies(*target.row)) processor.apply(*target.row, row);
-    }
-    if (can_draw(row)) return;
-    if (target.output->failure == RowFailure::kNone)
-      target.output->failure = RowFailure::kEveryTokenMasked;
-    std::ranges::fill(row, 0.0F);
+                      std::span<const SamplingTarget> targets) {
+  std::vector<size_t> indices;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (needs_processing(targets[i])) indices.push_back(i);
+  }
+  if (indices.empty()) return;
+  const int64_t row_bytes = vocab_size_ * size_of(DType::kF32);
+  const bool is_host = kernels_.device->is_host();
+  const auto num_rows = static_cast<int64_t>(indices.size());
+  if (!is_host && processed_rows_.num_bytes() < num_rows * row_bytes) {
+    processed_rows_ = Buffer::staging(num_rows * row_bytes, *kernels_.device);
+  }
+  const auto device_row = [&](size_t i) {
+    return logits.row<float>(static_cast<int64_t>(indices[i]));
+  };
+  const auto host_row = [&](size_t i) {
+    return is_host ? device_row(i)
+                   : reinterpret_cast<float*>(processed_rows_.data() +
+                                              static_cast<int64_t>(i) * row_bytes);
+  };
+  for (size_t i = 0; i < indices.size() && !is_host; ++i)
+    stream.copy(host_row(i), device_row(i), row_bytes);
+  stream.synchronize();
+  for_each_row(stream, indices.size(), [&](size_t i) {
+    process_row(targets[indices[i]], {host_row(i), static_cast<size_t>(vocab_size_)});
   });
+  for (size_t i = 0; i < indices.size() && !is_host; ++i)
+    stream.copy(device_row(i), host_row(i), row_bytes);
 }
 
 void Sampler::draw(Stream& stream, const TensorView& logits,
@@ -125,26 +192,32 @@ void Sampler::draw(Stream& stream, const TensorView& logits,
   for (size_t i = 0; i < targets.size(); ++i) {
     const RequestRow& row = *targets[i].row;
     const SamplingParams& params = row.params();
-    temperature_.view().as<float>()[i] = effective_temperature(params.temperature);
-    top_k_.view().as<int32_t>()[i] = std::max(params.top_k, 0);
-    top_p_.view().as<float>()[i] = params.top_p;
-    min_p_.view().as<float>()[i] = params.min_p;
-    seeds_[i] = row.request->seed;
-    positions_[i] = row.token_ids.size();
+    temperature_.host.as<float>()[i] = effective_temperature(params.temperature);
+    top_k_.host.as<int32_t>()[i] = std::max(params.top_k, 0);
+    top_p_.host.as<float>()[i] = params.top_p;
+    min_p_.host.as<float>()[i] = params.min_p;
+    seeds_.host.as<uint64_t>()[i] = row.request->seed;
+    positions_.host.as<uint64_t>()[i] = row.token_ids.size();
   }
+  parameters_.upload(stream);
   kernels_.sample(stream, {.logits = logits.rows_view(0, rows),
-                           .temperature = temperature_.view().rows_view(0, rows),
-                           .top_k = top_k_.view().rows_view(0, rows),
-                           .top_p = top_p_.view().rows_view(0, rows),
-                           .min_p = min_p_.view().rows_view(0, rows),
-                           .seeds = seeds_.data(),
-                           .positions = positions_.data(),
-                           .out = sampled_.view().rows_view(0, rows)});
+                           .temperature = temperature_.device.rows_view(0, rows),
+                           .top_k = top_k_.device.rows_view(0, rows),
+                           .top_p = top_p_.device.rows_view(0, rows),
+                           .min_p = min_p_.device.rows_view(0, rows),
+                           .seeds = seeds_.device.as<uint64_t>(),
+                           .positions = positions_.device.as<uint64_t>(),
+                           .out = sampled_.device.rows_view(0, rows)});
+  results_.download(stream);
+  stream.synchronize();
+}
+
+void Sampler::take_tokens(std::span<const SamplingTarget> targets) {
   for (size_t i = 0; i < targets.size(); ++i) {
-    int32_t token_id = sampled_.view().as<int32_t>()[i];
+    int32_t token_id = sampled_.host.as<int32_t>()[i];
     RowOutput& output = *targets[i].output;
     if (token_id < 0 || token_id >= vocab_size_) {
-      output.failure = RowFailure::kCorrupted;
+      if (output.failure == RowFailure::kNone) output.failure = RowFailure::kCorrupted;
       token_id = 0;
     }
     targets[i].row->append(token_id);
@@ -176,33 +249,13 @@ std::vector<TokenLogprobs> Sampler::logprobs(Stream& stream, const TensorView& l
   std::vector<TokenLogprobs> result(token_ids.size());
   for (int64_t begin = 0; begin < std::ssize(token_ids); begin += max_rows) {
     const int64_t rows = std::min<int64_t>(max_rows, std::ssize(token_ids) - begin);
-    const Workspace::Scope scope(stream.workspace());
-    Workspace& workspace = stream.workspace();
-    auto* ids = take<int32_t>(workspace, rows);
-    auto* tops = take<int32_t>(workspace, rows);
-    auto* logprob = take<float>(workspace, rows);
-    auto* rank = take<int32_t>(workspace, rows);
-    auto* top_ids = take<int32_t>(workspace, rows * max_top);
-    auto* top_logprobs = take<float>(workspace, rows * max_top);
-    std::copy_n(token_ids.begin() + begin, rows, ids);
-    std::copy_n(num_top.begin() + begin, rows, tops);
+    const auto part = [&](auto all) {
+      return all.subspan(static_cast<size_t>(begin), static_cast<size_t>(rows));
+    };
+    LogprobsArrays arrays(stream, rows, max_top);
     kernels_.logprobs(stream,
-                      {.logits = logits.rows_view(begin, rows),
-                       .token_ids = TensorView(ids, {rows}, DType::kI32),
-                       .num_top = TensorView(tops, {rows}, DType::kI32),
-                       .max_top = static_cast<int>(max_top),
-                       .logprob = TensorView(logprob, {rows}, DType::kF32),
-                       .rank = TensorView(rank, {rows}, DType::kI32),
-                       .top_ids = TensorView(top_ids, {rows, max_top}, DType::kI32),
-                       .top_logprobs = TensorView(top_logprobs, {rows, max_top}, DType::kF32)});
-    for (int64_t i = 0; i < rows; ++i) {
-      TokenLogprobs& out = result[static_cast<size_t>(begin + i)];
-      out.token_id = ids[i];
-      out.logprob = logprob[i];
-      out.rank = rank[i];
-      out.top_ids.assign(top_ids + i * max_top, top_ids + i * max_top + tops[i]);
-      out.top_logprobs.assign(top_logprobs + i * max_top, top_logprobs + i * max_top + tops[i]);
-    }
+                      arrays.upload(logits.rows_view(begin, rows), part(token_ids), part(num_top)));
+    arrays.download(part(token_ids), part(num_top), part(std::span(result)));
   }
   return result;
 }

@@ -1,7 +1,9 @@
 #include "engine/step_executor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
+#include <numeric>
 #include <utility>
 
 namespace quire {
@@ -21,17 +23,29 @@ StepExecutor::StepExecutor(const StepExecutorConfig& config, Model& model,
     : model_(model),
       kernels_(kernels),
       stream_(stream),
-      arena_(config.num_blocks * config.kv_cache_spec.block_bytes),
+      activation_dtype_(kernels.activations_have_weight_dtype ? config.dtype : DType::kF32),
+      arena_(config.num_blocks * config.kv_cache_spec.block_bytes, *kernels.device),
       batch_(config.batch, config.kv_cache_spec,
-             make_forward_layers(config.kv_cache_spec, model.attention_layers(),
-                                 config.kv_cache_dtype, arena_.data())),
+             make_forward_layers(config.kv_cache_spec, model.attention_layers(), config.dtype,
+                                 arena_.data()),
+             *kernels.device),
       sampler_(kernels, config.batch.max_num_seqs, model.vocab_size()),
-      hidden_({config.batch.max_num_tokens, model.hidden_size()}, DType::kF32),
-      gathered_hidden_({max_logit_rows(config.batch), model.hidden_size()}, DType::kF32),
-      logits_({max_logit_rows(config.batch), model.vocab_size()}, DType::kF32),
-      logit_indices_({max_logit_rows(config.batch)}, DType::kI32) {
+      hidden_({config.batch.max_num_tokens, model.hidden_size()}, DType::kF32, *kernels.device),
+      gathered_hidden_({max_logit_rows(config.batch), model.hidden_size()}, activation_dtype_,
+                       *kernels.device),
+      logits_({max_logit_rows(config.batch), model.vocab_size()}, DType::kF32, *kernels.device),
+      logit_indices_arena_(*kernels.device,
+                           MirroredArena::space(max_logit_rows(config.batch), DType::kI32)),
+      logit_indices_(logit_indices_arena_.take({max_logit_rows(config.batch)}, DType::kI32)),
+      graphs_(stream, std::min(config.batch.max_num_seqs, config.batch.max_num_tokens)) {
   step_rows_.reserve(static_cast<size_t>(config.batch.max_num_seqs));
   targets_.reserve(static_cast<size_t>(config.batch.max_num_seqs));
+}
+
+std::vector<int> StepExecutor::decode_buckets() const {
+  std::vector<int> buckets;
+  for (const auto& [bucket, graph] : graphs_.buckets()) buckets.push_back(bucket);
+  return buckets;
 }
 
 ModelRunnerOutput StepExecutor::execute(const SchedulerOutput& step) {
@@ -39,33 +53,62 @@ ModelRunnerOutput StepExecutor::execute(const SchedulerOutput& step) {
   rows_.apply(step);
   if (step.empty()) return output;
   step_rows_.clear();
-  for (const ScheduledRow& scheduled : step.rows) step_rows_.push_back(&rows_.at(scheduled.id));
-  batch_.build(step, step_rows_);
-
-  ForwardContext context{kernels_, stream_, batch_.forward_batch()};
-  model_.forward(context, hidden_.view().rows_view(0, step.total_num_scheduled_tokens));
+  targets_.clear();
   output.rows.resize(step.rows.size());
   for (size_t i = 0; i < step.rows.size(); ++i) {
+    step_rows_.push_back(&rows_.at(step.rows[i].id));
     output.rows[i].id = step.rows[i].id;
+    if (step.rows[i].samples) targets_.push_back({step_rows_[i], &output.rows[i]});
+  }
+  batch_.build(step, step_rows_);
+  const TensorView logits = is_plain_decode(step) ? run_decode(static_cast<int>(step.rows.size()))
+                                                  : run_model(step, output);
+  sampler_.sample(stream_, logits, targets_);
+  stream_.synchronize();  // the next step overwrites the inputs
+  return output;
+}
+
+bool StepExecutor::is_plain_decode(const SchedulerOutput& step) const {
+  return graphs_.bucket_for(static_cast<int>(step.rows.size())).has_value() &&
+         targets_.size() == step.rows.size() &&
+         step.total_num_scheduled_tokens == static_cast<int>(step.rows.size()) &&
+         std::ranges::none_of(step_rows_, [](const RequestRow* row) {
+           return row->params().prompt_logprobs && row->num_output_tokens() == 0;
+         });
+}
+
+TensorView StepExecutor::run_decode(int num_seqs) {
+  const int bucket = *graphs_.bucket_for(num_seqs);
+  batch_.pad_to(bucket);
+  batch_.upload(stream_);
+  std::iota(logit_indices_.host.as<int32_t>(), logit_indices_.host.as<int32_t>() + bucket, 0);
+  logit_indices_arena_.upload(stream_);
+  graphs_.run(bucket, [&] {
+    ForwardContext context = this->context();
+    model_.forward(context, hidden_.view().rows_view(0, bucket));
+    compute_logits(context, bucket);
+  });
+  return logits_.view().rows_view(0, num_seqs);
+}
+
+TensorView StepExecutor::run_model(const SchedulerOutput& step, ModelRunnerOutput& output) {
+  ForwardContext context = this->context();
+  batch_.upload(stream_);
+  model_.forward(context, hidden_.view().rows_view(0, step.total_num_scheduled_tokens));
+  for (size_t i = 0; i < step.rows.size(); ++i) {
     if (step_rows_[i]->params().prompt_logprobs) {
       report_prompt_logprobs(context, step, i, output.rows[i]);
     }
   }
-  sample(context, step, output);
-  return output;
-}
-
-void StepExecutor::sample(ForwardContext& context, const SchedulerOutput& step,
-                          ModelRunnerOutput& output) {
-  targets_.clear();
-  auto* indices = logit_indices_.view().as<int32_t>();
+  if (targets_.empty()) return {};
+  auto* indices = logit_indices_.host.as<int32_t>();
+  int num_targets = 0;
   for (size_t i = 0; i < step.rows.size(); ++i) {
     if (!step.rows[i].samples) continue;
-    indices[targets_.size()] = batch_.query_start(i) + step.rows[i].num_scheduled_tokens - 1;
-    targets_.push_back({step_rows_[i], &output.rows[i]});
+    indices[num_targets++] = batch_.query_start(i) + step.rows[i].num_scheduled_tokens - 1;
   }
-  if (targets_.empty()) return;
-  sampler_.sample(stream_, compute_logits(context, static_cast<int>(targets_.size())), targets_);
+  logit_indices_arena_.upload(stream_);
+  return compute_logits(context, num_targets);
 }
 
 void StepExecutor::report_prompt_logprobs(ForwardContext& context, const SchedulerOutput& step,
@@ -79,20 +122,20 @@ void StepExecutor::report_prompt_logprobs(ForwardContext& context, const Schedul
   const int32_t num_top = resolve_num_top(*row.params().prompt_logprobs, model_.vocab_size());
   for (int chunk = begin; chunk < end; chunk += kMaxPromptLogprobRows) {
     const int rows = std::min(kMaxPromptLogprobRows, end - chunk);
-    auto* indices = logit_indices_.view().as<int32_t>();
+    auto* indices = logit_indices_.host.as<int32_t>();
     for (int i = 0; i < rows; ++i) indices[i] = batch_.query_start(row_index) + chunk - begin + i;
+    logit_indices_arena_.upload(stream_);
     const TensorView logits = compute_logits(context, rows);
-    for (int64_t i = 0; i < rows; ++i) {
-      if (!can_draw({logits.row<float>(i), static_cast<size_t>(model_.vocab_size())})) {
-        output.failure = RowFailure::kCorrupted;
-        return;
-      }
-    }
     const std::span token_ids =
         std::span(row.token_ids).subspan(static_cast<size_t>(chunk) + 1, static_cast<size_t>(rows));
     const std::vector<int32_t> num_tops(static_cast<size_t>(rows), num_top);
-    std::ranges::move(sampler_.logprobs(stream_, logits, token_ids, num_tops),
-                      std::back_inserter(output.prompt_logprobs));
+    std::vector<TokenLogprobs> logprobs = sampler_.logprobs(stream_, logits, token_ids, num_tops);
+    if (!std::ranges::all_of(logprobs,
+                             [](const TokenLogprobs& p) { return std::isfinite(p.logprob); })) {
+      output.failure = RowFailure::kCorrupted;
+      return;
+    }
+    std::ranges::move(logprobs, std::back_inserter(output.prompt_logprobs));
   }
 }
 
@@ -101,7 +144,7 @@ TensorView StepExecutor::compute_logits(ForwardContext& context, int rows) {
   const TensorView logits = logits_.view().rows_view(0, rows);
   kernels_.gather_rows(
       stream_,
-      {.x = hidden_.view(), .indices = logit_indices_.view().rows_view(0, rows), .out = hidden});
+      {.x = hidden_.view(), .indices = logit_indices_.device.rows_view(0, rows), .out = hidden});
   model_.compute_logits(context, hidden, logits);
   return logits;
 }

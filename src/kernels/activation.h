@@ -17,24 +17,24 @@ enum class Activation : uint8_t {
 
 // out = act(x[:, :size]) * x[:, size:]  (gated MLP: gate first, then up).
 struct GatedActivationArgs {
-  TensorView x;    // [tokens, 2 * size] f32
-  TensorView out;  // [tokens, size] f32
+  TensorView x;    // [tokens, 2 * size] activations
+  TensorView out;  // [tokens, size] activations
   Activation activation = Activation::kSilu;
 };
 using GatedActivationFn = void (*)(Stream&, const GatedActivationArgs&);
 
 // out = act(x).
 struct ActivationArgs {
-  TensorView x;    // [tokens, size] f32
-  TensorView out;  // the same shape, may alias x
+  TensorView x;    // [tokens, size] activations
+  TensorView out;  // the same shape and type, may alias x
   Activation activation = Activation::kGelu;
 };
 using ActivationFn = void (*)(Stream&, const ActivationArgs&);
 
 // out = out + x.
 struct AddArgs {
-  TensorView x;    // [tokens, size] f32
-  TensorView out;  // the same shape
+  TensorView x;    // [tokens, size] activations or f32
+  TensorView out;  // the same shape, f32
 };
 using AddFn = void (*)(Stream&, const AddArgs&);
 

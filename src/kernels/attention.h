@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/rope.h"
 #include "tensor/stream.h"
 #include "tensor/tensor.h"
 
@@ -29,16 +30,28 @@ struct KVCacheView {
 
 // Stores K and V of this step's tokens.
 struct KVCacheWriteArgs {
-  TensorView k;             // [tokens, num_kv_heads * head_dim] f32 (strided rows allowed)
+  TensorView k;             // [tokens, num_kv_heads * head_dim] activations (strided rows allowed)
   TensorView v;             // likewise
   TensorView slot_mapping;  // [tokens] i32: block id * block_size + offset in the block
   KVCacheView cache;
 };
 using KVCacheWriteFn = void (*)(Stream&, const KVCacheWriteArgs&);
 
+// In one pass: RMSNorm of each head of q and k, rotation of both, and kv_cache_write of k and v.
+struct QkNormRopeKVWriteArgs {
+  RopeArgs rope;             // x = q, rotated in place; no rotation if cos_sin is empty
+  TensorView q_norm_weight;  // [head_dim] f32, or empty for no norm
+  TensorView k_norm_weight;  // likewise
+  float norm_eps = 0.0F;
+  KVCacheWriteArgs write;  // k: before norm and rotation, left as it is
+};
+using QkNormRopeKVWriteFn = void (*)(Stream&, const QkNormRopeKVWriteArgs&);
+
 // The sequences of one step; shared by all layers of a KV cache group.
 struct AttentionBatch {
   int num_seqs = 0;
+  int num_decode_seqs = 0;     // of them, those at the front with one query token
+  int max_query_len = 0;       // longest of the step's chunks
   TensorView query_start_loc;  // [num_seqs + 1] i32: first token of each sequence in this step
   TensorView seq_lens;         // [num_seqs] i32: tokens in the cache after this step's write
   TensorView block_table;      // [num_seqs, max_blocks] i32
@@ -50,8 +63,8 @@ struct AttentionBatch {
 // if softcap > 0; softmax and sums in f32.  A query's result is bitwise independent of the other
 // queries, of chunking and of threads.
 struct PagedAttentionArgs {
-  TensorView q;    // [tokens, num_heads * head_dim] f32 (strided rows allowed)
-  TensorView out;  // [tokens, num_heads * head_dim] f32
+  TensorView q;    // [tokens, num_heads * head_dim] activations (strided rows allowed)
+  TensorView out;  // [tokens, num_heads * head_dim] activations
   KVCacheView cache;
   const AttentionBatch* batch = nullptr;
   int num_heads = 0;  // a multiple of num_kv_heads

@@ -20,7 +20,7 @@ using EmbeddingFn = void (*)(Stream&, const EmbeddingArgs&);
 struct GatherRowsArgs {
   TensorView x;        // [tokens, hidden] f32
   TensorView indices;  // [rows] i32
-  TensorView out;      // [rows, hidden] f32
+  TensorView out;      // [rows, hidden] activations or f32
 };
 using GatherRowsFn = void (*)(Stream&, const GatherRowsArgs&);
 

@@ -10,7 +10,7 @@ namespace quire {
 
 // A weight in the layout that this backend's GEMM reads.  Packed once at load; owned by the layer.
 struct PackedWeight {
-  Buffer data;
+  Buffer data;               // of the table's device
   int64_t out_features = 0;  // N
   int64_t in_features = 0;   // K
   DType dtype = DType::kF32;
@@ -23,13 +23,13 @@ struct PackWeightArgs {
 };
 using PackWeightFn = PackedWeight (*)(Stream&, const PackWeightArgs&);
 
-// out = x * weight^T (+ bias) (+ out).  Accumulates in f32 in an order that depends on K only: a
-// row's result is bitwise the same whatever M, the other rows and the number of threads.
+// out = x * weight^T (+ bias) (+ out).  Accumulates in f32.  On the CPU in an order that depends on
+// K only: a row's result is bitwise the same whatever M, the other rows and the number of threads.
 struct GemmArgs {
-  TensorView x;                          // [M, K] f32
+  TensorView x;                          // [M, K] activations
   const PackedWeight* weight = nullptr;  // [N, K]
   TensorView bias;                       // [N] f32 or empty
-  TensorView out;                        // [M, N] f32, must not alias x
+  TensorView out;                        // [M, N] activations or f32, must not alias x
   bool accumulate = false;               // add to what `out` holds (a fused residual)
 };
 using GemmFn = void (*)(Stream&, const GemmArgs&);

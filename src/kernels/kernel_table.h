@@ -15,7 +15,11 @@
 namespace quire {
 
 struct KernelTable {
-  const char* name = nullptr;  // "reference", "avx2", "avx512", "amx"
+  const char* name = nullptr;  // "reference", "avx2", "avx512", "amx", "cuda"
+  const Device* device = &cpu_device();
+  // Activations between layers are in the type of the weights instead of f32; so may be every x and
+  // out below that says "activations".  The residual stream and logits are f32 everywhere.
+  bool activations_have_weight_dtype = false;
   PackWeightFn pack_weight = nullptr;
   GemmFn gemm = nullptr;
   RmsNormFn rms_norm = nullptr;
@@ -28,16 +32,21 @@ struct KernelTable {
   GatherRowsFn gather_rows = nullptr;
   RopeFn rope = nullptr;
   KVCacheWriteFn kv_cache_write = nullptr;
+  QkNormRopeKVWriteFn qk_norm_rope_kv_write = nullptr;  // optional fusion
   PagedAttentionFn paged_attention = nullptr;
   SampleFn sample = nullptr;
   LogprobsFn logprobs = nullptr;
 };
 
-// Every table that this machine can run, the reference first, then from the slowest to the fastest.
+// Every CPU table that this machine can run, the reference first, then from the slowest to the
+// fastest.
 std::span<const KernelTable* const> all_tables();
 
 // The table for --cpu-isa: "auto" gives the fastest.  Throws LoadError naming what this machine can
 // run if `isa` is unknown or not supported here.
 const KernelTable& kernels_for(std::string_view isa);
+
+// The table of cuda_device(); null if there is none.
+const KernelTable* cuda_table();
 
 }  // namespace quire

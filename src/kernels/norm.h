@@ -11,9 +11,9 @@ namespace quire {
 // x may be [tokens, heads, head_dim] (per-head norms): rows are the product of all but the last
 // dimension.
 struct RmsNormArgs {
-  TensorView x;       // [..., hidden] f32; dimension 0 may be strided
+  TensorView x;       // [..., hidden] activations or f32; dimension 0 may be strided
   TensorView weight;  // [hidden] f32
-  TensorView out;     // shape of x, may alias x
+  TensorView out;     // shape of x, activations or f32, may alias x
   float eps = 1e-6F;
   float weight_offset = 0.0F;
 };
@@ -21,10 +21,10 @@ using RmsNormFn = void (*)(Stream&, const RmsNormArgs&);
 
 // out = (x - mean) / sqrt(var + eps) * weight + bias.  Source: Ba et al. 2016, arXiv:1607.06450.
 struct LayerNormArgs {
-  TensorView x;       // [tokens, hidden] f32
+  TensorView x;       // [tokens, hidden] activations or f32
   TensorView weight;  // [hidden] f32
   TensorView bias;    // [hidden] f32 or empty
-  TensorView out;     // shape of x, may alias x
+  TensorView out;     // shape of x, activations or f32, may alias x
   float eps = 1e-5F;
 };
 using LayerNormFn = void (*)(Stream&, const LayerNormArgs&);

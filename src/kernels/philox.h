@@ -8,8 +8,8 @@ namespace quire {
 
 // Philox4x32-10.  Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3",
 // section 5.3.
-inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter,
-                                          std::array<uint32_t, 2> key) {
+constexpr std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter,
+                                             std::array<uint32_t, 2> key) {
   constexpr int kRounds = 10;
   for (int round = 0; round < kRounds; ++round) {
     const uint64_t product0 = uint64_t{0xD2511F53U} * counter[0];
@@ -26,7 +26,7 @@ inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter,
 
 // The random bits of one token: Philox keyed by the seed with counter (position, token_id / 4), of
 // whose four words token_id % 4 is taken.
-inline uint32_t random_bits(uint64_t seed, uint64_t position, int64_t token_id) {
+constexpr uint32_t random_bits(uint64_t seed, uint64_t position, int64_t token_id) {
   const std::array<uint32_t, 4> words =
       philox4x32({static_cast<uint32_t>(token_id / 4), 0, static_cast<uint32_t>(position),
                   static_cast<uint32_t>(position >> 32)},

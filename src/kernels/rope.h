@@ -11,7 +11,7 @@ namespace quire {
 struct RopeArgs {
   TensorView positions;  // [tokens] i32
   TensorView cos_sin;    // [max_position, rotary_dim] f32: rotary_dim/2 cosines, then as many sines
-  TensorView x;          // [tokens, heads * head_dim] f32 (strided rows allowed), in place
+  TensorView x;          // [tokens, heads * head_dim] activations (strided rows allowed), in place
   int head_dim = 0;
   int rotary_dim = 0;        // <= head_dim; the rest of each head is left alone
   bool interleaved = false;  // pairs (2i, 2i+1) instead of (i, i + rotary_dim/2)

@@ -1,12 +1,30 @@
 // Logits to tokens.  Rows of a batch are independent; nothing here depends on other rows.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <span>
 
 #include "tensor/stream.h"
 #include "tensor/tensor.h"
 
 namespace quire {
+
+// Whether a token can be drawn: some logit is finite, and none is NaN or +inf.  -inf is a mask.
+// On the bits, so that the loop has no branch and no order of summation, and fills the vectors.
+inline bool can_draw(std::span<const float> logits) {
+  constexpr uint32_t kExponent = 0x7f800000U;  // of infinities and NaN; below it, finite
+  constexpr uint32_t kMinusInfinity = 0xff800000U;
+  uint32_t num_finite = 0;
+  uint32_t num_bad = 0;
+  for (const float logit : logits) {
+    const auto bits = std::bit_cast<uint32_t>(logit);
+    const bool finite = (bits & kExponent) != kExponent;
+    num_finite += finite ? 1 : 0;
+    num_bad += !finite && bits != kMinusInfinity ? 1 : 0;
+  }
+  return num_finite > 0 && num_bad == 0;
+}
 
 // How each row is sampled; arrays of `rows` entries on the device of the table.
 struct SampleArgs {
@@ -15,11 +33,12 @@ struct SampleArgs {
   TensorView top_k;                 // [rows] i32; 0 = off
   TensorView top_p;                 // [rows] f32; 1 = off
   TensorView min_p;                 // [rows] f32; 0 = off
-  const uint64_t* seeds = nullptr;  // [rows] key of the counter-based generator
+  const uint64_t* seeds = nullptr;  // [rows] key of the counter-based generator, on the device
   const uint64_t* positions =
       nullptr;     // [rows] counter: index of the token to be drawn in its sequence
   TensorView out;  // [rows] i32
 };
+// A row of which no token can be drawn gives -1.
 // Order: temperature, min_p, top_k, top_p, then Gumbel-max with Philox4x32-10 numbers of (seed,
 // position, token id).  Source: Salmon et al. 2011 (Philox); vLLM's sampler for the order.
 using SampleFn = void (*)(Stream&, const SampleArgs&);

@@ -63,7 +63,7 @@ class Layer {
   void forward(ForwardContext& context, int layer_index, const TensorView& x) const {
     Scratch scratch(context);
     const TensorView normed = scratch.matrix(x.rows(), x.shape[1]);
-    const TensorView out = scratch.matrix(x.rows(), x.shape[1]);
+    const TensorView out = scratch.f32_matrix(x.rows(), x.shape[1]);  // passes 65504 in f16
     input_norm_.forward(context, x, normed);
     attention.forward(context, layer_index, normed, out);
     post_attention_norm_.forward(context, out, out);

@@ -61,14 +61,8 @@ void Attention::forward_heads(ForwardContext& context, int layer_index, const Te
   const ForwardBatch::Group& group = context.batch.groups[static_cast<size_t>(layer.group)];
 
   qkv_.forward(context, x, qkv);
-  if (q_norm_) {
-    q_norm_->forward(context, split_heads(q, options_.head_dim), split_heads(q, options_.head_dim));
-    k_norm_->forward(context, split_heads(k, options_.head_dim), split_heads(k, options_.head_dim));
-  }
-  if (options_.rotary != nullptr)
-    options_.rotary->forward(context, qkv.columns_view(0, q_size + kv_size));
-  context.kernels.kv_cache_write(
-      context.stream, {.k = k, .v = v, .slot_mapping = group.slot_mapping, .cache = layer.cache});
+  prepare_heads(context, qkv,
+                {.k = k, .v = v, .slot_mapping = group.slot_mapping, .cache = layer.cache});
   context.kernels.paged_attention(context.stream, {.q = q,
                                                    .out = out,
                                                    .cache = layer.cache,
@@ -77,6 +71,37 @@ void Attention::forward_heads(ForwardContext& context, int layer_index, const Te
                                                    .scale = options_.scale,
                                                    .softcap = options_.softcap,
                                                    .sliding_window = options_.sliding_window});
+}
+
+void Attention::prepare_heads(ForwardContext& context, const TensorView& qkv,
+                              const KVCacheWriteArgs& write) const {
+  const KernelTable& kernels = context.kernels;
+  const int64_t q_size = int64_t{options_.num_heads} * options_.head_dim;
+  const TensorView q = qkv.columns_view(0, q_size);
+  if (kernels.qk_norm_rope_kv_write != nullptr) {
+    QkNormRopeKVWriteArgs args;
+    args.write = write;
+    args.rope.x = q;
+    args.rope.head_dim = options_.head_dim;
+    if (options_.rotary != nullptr) args.rope = options_.rotary->args(context, q);
+    if (q_norm_) {
+      args.q_norm_weight = q_norm_->weight();
+      args.k_norm_weight = k_norm_->weight();
+      args.norm_eps = *options_.qk_norm_eps;
+    }
+    kernels.qk_norm_rope_kv_write(context.stream, args);
+    return;
+  }
+  if (q_norm_) {
+    const TensorView q_heads = split_heads(q, options_.head_dim);
+    const TensorView k_heads = split_heads(write.k, options_.head_dim);
+    q_norm_->forward(context, q_heads, q_heads);
+    k_norm_->forward(context, k_heads, k_heads);
+  }
+  if (options_.rotary != nullptr) {
+    options_.rotary->forward(context, qkv.columns_view(0, q_size + write.k.shape[1]));
+  }
+  kernels.kv_cache_write(context.stream, write);
 }
 
 void Attention::forward(ForwardContext& context, int layer_index, const TensorView& x,

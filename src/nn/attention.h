@@ -45,6 +45,12 @@ class Attention {
   void forward_heads(ForwardContext& context, int layer_index, const TensorView& x,
                      const TensorView& out) const;
 
+  // Norms and rotation of q and k, in place, and the write of k and v to the cache.
+  // qkv: [tokens, (num_heads + 2 * num_kv_heads) * head_dim], of which write.k and write.v are
+  // parts.
+  void prepare_heads(ForwardContext& context, const TensorView& qkv,
+                     const KVCacheWriteArgs& write) const;
+
   AttentionOptions options_;
   Linear qkv_;
   Linear output_;

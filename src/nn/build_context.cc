@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "tensor/float16.h"
@@ -109,7 +110,7 @@ Tensor BuildContext::load_vector(std::string_view leaf, int64_t size) const {
   convert(stream.pool(), {.from = from, .to = vector.view()});
   weights.release(from);
   weight_bytes += size * size_of(DType::kF32);
-  return vector;
+  return to_device(std::move(vector));
 }
 
 Tensor BuildContext::load_matrix(std::string_view leaf, int64_t rows, int64_t columns) const {
@@ -118,7 +119,16 @@ Tensor BuildContext::load_matrix(std::string_view leaf, int64_t rows, int64_t co
   convert(stream.pool(), {.from = from, .to = matrix.view()});
   weights.release(from);
   weight_bytes += rows * columns * size_of(dtype);
-  return matrix;
+  return to_device(std::move(matrix));
+}
+
+Tensor BuildContext::to_device(Tensor host) const {
+  if (kernels.device->is_host() || host.empty()) return host;
+  const TensorView& from = host.view();
+  Tensor copy(from.shape, from.dtype, *kernels.device);
+  stream.copy(copy.view().data, from.data, from.shape.num_elements() * size_of(from.dtype));
+  stream.synchronize();
+  return copy;
 }
 
 }  // namespace quire

@@ -29,6 +29,8 @@ struct BuildContext {
   Tensor load_vector(std::string_view leaf, int64_t size) const;
   // A matrix in `dtype`, row-major as in the checkpoint.
   Tensor load_matrix(std::string_view leaf, int64_t rows, int64_t columns) const;
+  // The tensor itself, or its copy in the memory of the kernels' device.
+  Tensor to_device(Tensor host) const;
 };
 
 // Copies `from` to `to`, of the same shape, between any two of f32, f16 and bf16.  Data may be

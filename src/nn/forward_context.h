@@ -33,6 +33,7 @@ struct ForwardContext {
   const KernelTable& kernels;
   Stream& stream;
   const ForwardBatch& batch;
+  DType activation_dtype = DType::kF32;  // between layers; the residual stream is f32
 };
 
 }  // namespace quire

@@ -1,6 +1,7 @@
 #include "nn/linear.h"
 
 #include <cstdint>
+#include <utility>
 
 #include "base/check.h"
 
@@ -67,7 +68,7 @@ Tensor load_bias(const BuildContext& build, const LinearOptions& options) {
     begin += part.out_features;
   }
   build.weight_bytes += begin * size_of(DType::kF32);
-  return bias;
+  return build.to_device(std::move(bias));
 }
 
 }  // namespace

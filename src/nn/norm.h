@@ -18,6 +18,7 @@ class RmsNorm {
   RmsNorm(const BuildContext& build, const RmsNormOptions& options);
   // x: [..., size]; out: the same shape, may alias x.
   void forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
+  const TensorView& weight() const { return weight_.view(); }
 
  private:
   RmsNormOptions options_;

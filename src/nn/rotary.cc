@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include "base/check.h"
 
@@ -133,11 +134,10 @@ RopeFrequencies compute_rope_frequencies(const RotaryOptions& options) {
 }
 
 RotaryEmbedding::RotaryEmbedding(const BuildContext& build, const RotaryOptions& options)
-    : head_dim_(options.head_dim),
-      rotary_dim_(options.rotary_dim),
-      cos_sin_(Shape{options.max_positions, options.rotary_dim}, DType::kF32) {
+    : head_dim_(options.head_dim), rotary_dim_(options.rotary_dim) {
   const RopeFrequencies frequencies = compute_rope_frequencies(options);
-  const TensorView& table = cos_sin_.view();
+  Tensor cos_sin(Shape{options.max_positions, options.rotary_dim}, DType::kF32);
+  const TensorView& table = cos_sin.view();
   build.stream.pool().parallel_for(options.max_positions, 1, [&](int64_t begin, int64_t end) {
     const auto half = static_cast<int64_t>(frequencies.inv_freq.size());
     for (int64_t position = begin; position < end; ++position) {
@@ -151,14 +151,7 @@ RotaryEmbedding::RotaryEmbedding(const BuildContext& build, const RotaryOptions&
       }
     }
   });
-}
-
-void RotaryEmbedding::forward(ForwardContext& context, const TensorView& x) const {
-  context.kernels.rope(context.stream, {.positions = context.batch.positions,
-                                        .cos_sin = cos_sin_.view(),
-                                        .x = x,
-                                        .head_dim = head_dim_,
-                                        .rotary_dim = rotary_dim_});
+  cos_sin_ = build.to_device(std::move(cos_sin));
 }
 
 }  // namespace quire

@@ -48,7 +48,17 @@ class RotaryEmbedding {
  public:
   RotaryEmbedding(const BuildContext& build, const RotaryOptions& options);
   // Rotates every head of x in place.  x: [tokens, heads * head_dim].
-  void forward(ForwardContext& context, const TensorView& x) const;
+  void forward(ForwardContext& context, const TensorView& x) const {
+    context.kernels.rope(context.stream, args(context, x));
+  }
+  // The same as arguments, for a kernel that does more.
+  RopeArgs args(const ForwardContext& context, const TensorView& x) const {
+    return {.positions = context.batch.positions,
+            .cos_sin = cos_sin_.view(),
+            .x = x,
+            .head_dim = head_dim_,
+            .rotary_dim = rotary_dim_};
+  }
 
  private:
   int head_dim_;

@@ -9,14 +9,22 @@ namespace quire {
 class Scratch {
  public:
   explicit Scratch(ForwardContext& context)
-      : workspace_(context.stream.workspace()), scope_(workspace_) {}
-  // [rows, columns] f32, uninitialised.
+      : activation_dtype_(context.activation_dtype),
+        workspace_(context.stream.workspace()),
+        scope_(workspace_) {}
+  // [rows, columns] of activations, uninitialised.
   TensorView matrix(int64_t rows, int64_t columns) {
-    return TensorView(workspace_.take(rows * columns * size_of(DType::kF32)), Shape{rows, columns},
-                      DType::kF32);
+    return take(rows, columns, activation_dtype_);
   }
+  // [rows, columns] f32, uninitialised: for sums that 16 bits would round or overflow.
+  TensorView f32_matrix(int64_t rows, int64_t columns) { return take(rows, columns, DType::kF32); }
 
  private:
+  TensorView take(int64_t rows, int64_t columns, DType dtype) {
+    return {workspace_.take(rows * columns * size_of(dtype)), Shape{rows, columns}, dtype};
+  }
+
+  DType activation_dtype_;
   Workspace& workspace_;
   Workspace::Scope scope_;
 };

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "tensor/uploader.h"
+
 namespace quire {
 namespace {
-constexpr int64_t kAlignment = 64;
+constexpr int64_t kAlignment = 256;  // of every piece, as GPUs like it
 constexpr int64_t kFirstChunk = int64_t{1} << 20;
 }  // namespace
 
@@ -23,16 +25,40 @@ void* Workspace::take(int64_t num_bytes) {
     }
     chunk_begin = chunk_end;
   }
-  CHECK(num_chunks_ < kMaxChunks, "workspace of ", chunk_begin, " bytes");
   const int64_t doubled = num_chunks_ == 0 ? kFirstChunk : 2 * chunks_[num_chunks_ - 1].num_bytes();
-  chunks_[num_chunks_] = Buffer(std::max(doubled, size));
+  add_chunk(std::max(doubled, size));
   used_ = chunk_begin + size;
-  return chunks_[num_chunks_++].data();
+  return chunks_[num_chunks_ - 1].data();
+}
+
+void Workspace::reserve(int64_t num_bytes) {
+  if (num_chunks_ == 0 && num_bytes > 0) add_chunk(num_bytes);
+}
+
+void Workspace::add_chunk(int64_t num_bytes) {
+  CHECK(num_chunks_ < kMaxChunks, num_chunks_, " chunks of workspace");
+  chunks_[num_chunks_++] = Buffer(num_bytes, device_);
 }
 
 void Workspace::release(int64_t mark) {
   DCHECK(mark <= used_, "scopes closed out of order");
   used_ = mark;
+}
+
+Stream::Stream(ThreadPool& pool, const Device& device)
+    : pool_(pool),
+      device_(device),
+      queue_(device.is_host() ? nullptr : device.create_queue()),
+      workspace_(device) {}
+
+Uploader& Stream::uploader() {
+  if (uploader_ == nullptr) uploader_ = std::make_unique<Uploader>(pool_, device_, queue_);
+  return *uploader_;
+}
+
+Stream::~Stream() {
+  uploader_.reset();  // it uses the queue
+  if (!device_.is_host()) device_.destroy_queue(queue_);
 }
 
 }  // namespace quire

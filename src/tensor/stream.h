@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "base/thread_pool.h"
 #include "tensor/tensor.h"
@@ -12,7 +13,10 @@ namespace quire {
 // and does not allocate after that.  Kernels take what they need and give it back with the scope.
 class Workspace {
  public:
-  // 64-byte aligned, uninitialised; valid until the Scope that was open at the call ends.
+  explicit Workspace(const Device& device) : device_(device) {}
+  // Makes room for `num_bytes` in one piece, so that steps which need no more do not allocate.
+  void reserve(int64_t num_bytes);
+  // 256-byte aligned, uninitialised; valid until the Scope that was open at the call ends.
   void* take(int64_t num_bytes);
 
   class Scope {
@@ -30,23 +34,42 @@ class Workspace {
  private:
   void release(int64_t mark);
 
-  static constexpr int kMaxChunks =
-      32;  // chunks double in size, so this bounds nothing in practice
+  void add_chunk(int64_t num_bytes);
+
+  // Chunks double in size, so this bounds nothing in practice.
+  static constexpr int kMaxChunks = 32;
+  const Device& device_;
   Buffer chunks_[kMaxChunks];
   int num_chunks_ = 0;
   int64_t used_ = 0;  // over all chunks; a request that does not fit skips to the next chunk
 };
 
+class Uploader;
+
 // Thread: the one that runs the step.  Lives as long as the model that uses it.
 class Stream {
  public:
-  explicit Stream(ThreadPool& pool) : pool_(pool) {}
-  ThreadPool& pool() { return pool_; }
+  explicit Stream(ThreadPool& pool, const Device& device = cpu_device());
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  ThreadPool& pool() { return pool_; }  // for host work
   Workspace& workspace() { return workspace_; }
+  const Device& device() const { return device_; }
+  void* queue() const { return queue_; }
+  void copy(void* to, const void* from, int64_t num_bytes) {
+    device_.copy(queue_, to, from, num_bytes);
+  }
+  void synchronize() { device_.synchronize(queue_); }
+  Uploader& uploader();
 
  private:
   ThreadPool& pool_;
+  const Device& device_;
+  void* queue_;
   Workspace workspace_;
+  std::unique_ptr<Uploader> uploader_;  // made when first used
 };
 
 }  // namespace quire

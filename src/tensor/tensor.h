@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/check.h"
+#include "tensor/device.h"
 #include "tensor/dtype.h"
 
 namespace quire {
@@ -74,29 +75,35 @@ struct TensorView {
   }
 };
 
-// Zeroed, 64-byte aligned host memory; transparent huge pages are asked for from 2 MiB on.
-// Throws LoadError with the size if there is not enough memory.
+// Zeroed, 64-byte aligned memory of a device.  Throws LoadError with the size if there is not
+// enough.
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(int64_t num_bytes);
+  explicit Buffer(int64_t num_bytes, const Device& device = cpu_device());
+  // Host memory for copies to and from `device`.
+  static Buffer staging(int64_t num_bytes, const Device& device);
   std::byte* data() const { return data_.get(); }
   int64_t num_bytes() const { return num_bytes_; }
 
  private:
-  struct Unmap {
+  struct Free {
+    void (*free)(std::byte* data, int64_t num_bytes);
     int64_t num_bytes;
-    void operator()(std::byte* data) const;
+    void operator()(std::byte* data) const { free(data, num_bytes); }
   };
-  std::unique_ptr<std::byte, Unmap> data_;
+  Buffer(std::byte* data, Free free) : data_(data, free), num_bytes_(free.num_bytes) {}
+
+  std::unique_ptr<std::byte, Free> data_;
   int64_t num_bytes_ = 0;
 };
 
 class Tensor {
  public:
   Tensor() = default;
-  Tensor(Shape shape, DType dtype)
-      : buffer_(shape.num_elements() * size_of(dtype)), view_(buffer_.data(), shape, dtype) {}
+  Tensor(Shape shape, DType dtype, const Device& device = cpu_device())
+      : buffer_(shape.num_elements() * size_of(dtype), device),
+        view_(buffer_.data(), shape, dtype) {}
   const TensorView& view() const { return view_; }
   bool empty() const { return view_.empty(); }
 

@@ -74,7 +74,7 @@ TEST(TensorView, RowAndColumnViewsShareMemory) {
 }
 
 TEST(Workspace, GivesDistinctAlignedMemoryAndReusesItAfterAScope) {
-  Workspace workspace;
+  Workspace workspace(cpu_device());
   void* first = nullptr;
   {
     const Workspace::Scope scope(workspace);

@@ -32,8 +32,8 @@ class ArgumentsTest(CommandTest):
         self.assert_one_line_error("bench", "speed", parts=["speed"])
         self.assert_one_line_error("serve", "--max-model-length", "4", parts=["--max-model-len?"])
         self.assert_one_line_error("serve", "m", "-tp", "2", parts=["-tp is not supported", "--num-threads"])
-        self.assert_one_line_error("serve", "m", "--gpu-memory-utilization", "0.9",
-                                   parts=["--kv-cache-memory-bytes"])
+        self.assert_one_line_error("serve", "quire-demo", "--gpu-memory-utilization", "1.9",
+                                   parts=["--gpu-memory-utilization", "at most 1"])
         self.assert_one_line_error("chat", *self.engine_flags(), "--chat-template", "/none", parts=["/none"])
         self.assert_one_line_error("chat", "m", "--url", "http://127.0.0.1:1", parts=["not both"])
         self.assert_one_line_error("chat", "--url", "http://127.0.0.1:1", parts=["127.0.0.1:1"])

@@ -11,7 +11,7 @@ namespace quire {
 namespace {
 
 // The shape of the bundled model, about 12 million parameters.
-constexpr const char* kDemoShape = R"({
+[[maybe_unused]] constexpr const char* kDemoShape = R"({
   "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
   "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6,
   "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 6144, "max_position_embeddings": 2048,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -33,7 +34,7 @@ class SingleSequence {
       block_bytes_ += int64_t{2} * options.block_size * shape.num_kv_heads * shape.head_dim *
                       size_of(options.cache_dtype);
     }
-    arena_ = Buffer(num_blocks_ * block_bytes_);
+    arena_ = Buffer(num_blocks_ * block_bytes_, *kernels.device);
     for (ForwardBatch::Layer& layer : batch_.layers) {
       layer.cache.arena = arena_.data();
       layer.cache.block_bytes = block_bytes_;
@@ -59,35 +60,55 @@ class SingleSequence {
                       position % options_.block_size);
     }
     num_tokens_ += count;
-    std::vector<int32_t> query_start_loc = {0, count};
-    std::vector<int32_t> seq_lens = {num_tokens_};
+    std::vector<int32_t> rows(static_cast<size_t>(count));
+    std::iota(rows.begin(), rows.end(), 0);
+    const Tensor ids_tensor = upload(ids), positions_tensor = upload(positions);
+    const Tensor slots_tensor = upload(slots), rows_tensor = upload(rows);
+    const Tensor query_start_loc = upload({0, count}), seq_lens = upload({num_tokens_});
+    const Tensor blocks = upload(block_table_);
 
     batch_.num_tokens = count;
-    batch_.token_ids = view_of(ids);
-    batch_.positions = view_of(positions);
-    batch_.groups[0].slot_mapping = view_of(slots);
+    batch_.token_ids = ids_tensor.view();
+    batch_.positions = positions_tensor.view();
+    batch_.groups[0].slot_mapping = slots_tensor.view();
     batch_.groups[0].attention = {
         .num_seqs = 1,
-        .query_start_loc = view_of(query_start_loc),
-        .seq_lens = view_of(seq_lens),
-        .block_table = TensorView(block_table_.data(), Shape{1, num_blocks_}, DType::kI32)};
-    ForwardContext context{.kernels = kernels_, .stream = stream_, .batch = batch_};
-    const Tensor hidden(Shape{count, model_.hidden_size()}, DType::kF32);
-    const Tensor logits(Shape{count, model_.vocab_size()}, DType::kF32);
+        .num_decode_seqs = count == 1 ? 1 : 0,
+        .max_query_len = count,
+        .query_start_loc = query_start_loc.view(),
+        .seq_lens = seq_lens.view(),
+        .block_table = TensorView(blocks.view().data, Shape{1, num_blocks_}, DType::kI32)};
+    ForwardContext context{.kernels = kernels_,
+                           .stream = stream_,
+                           .batch = batch_,
+                           .activation_dtype = kernels_.activations_have_weight_dtype
+                                                   ? options_.cache_dtype
+                                                   : DType::kF32};
+    const Device& device = *kernels_.device;
+    const Tensor hidden(Shape{count, model_.hidden_size()}, DType::kF32, device);
+    const Tensor rounded(Shape{count, model_.hidden_size()}, context.activation_dtype, device);
+    const Tensor logits(Shape{count, model_.vocab_size()}, DType::kF32, device);
     model_.forward(context, hidden.view());
-    model_.compute_logits(context, hidden.view(), logits.view());
-
-    std::vector<std::vector<float>> rows;
-    for (int32_t i = 0; i < count; ++i) {
-      const float* row = logits.view().row<float>(i);
-      rows.emplace_back(row, row + model_.vocab_size());
-    }
-    return rows;
+    kernels_.gather_rows(
+        stream_, {.x = hidden.view(), .indices = rows_tensor.view(), .out = rounded.view()});
+    model_.compute_logits(context, rounded.view(), logits.view());
+    return download(logits.view());
   }
 
  private:
-  static TensorView view_of(std::vector<int32_t>& values) {
-    return TensorView(values.data(), Shape{static_cast<int64_t>(values.size())}, DType::kI32);
+  Tensor upload(const std::vector<int32_t>& values) {
+    Tensor tensor(Shape{static_cast<int64_t>(values.size())}, DType::kI32, *kernels_.device);
+    stream_.copy(tensor.view().data, values.data(), std::ssize(values) * size_of(DType::kI32));
+    return tensor;
+  }
+  std::vector<std::vector<float>> download(const TensorView& logits) {
+    std::vector<std::vector<float>> rows;
+    for (int64_t i = 0; i < logits.rows(); ++i) {
+      std::vector<float>& row = rows.emplace_back(static_cast<size_t>(logits.shape[1]));
+      stream_.copy(row.data(), logits.row<float>(i), logits.shape[1] * size_of(DType::kF32));
+    }
+    stream_.synchronize();
+    return rows;
   }
 
   Model& model_;

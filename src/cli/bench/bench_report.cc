@@ -47,7 +47,8 @@ nlohmann::ordered_json report_head(const std::string& benchmark, const CommandAr
                                    const std::string& model, const EngineInfo* info) {
   nlohmann::ordered_json hardware = hardware_json(read_hardware());
   if (info != nullptr) {
-    hardware["cpu_isa"] = info->cpu_isa;
+    hardware["device"] = info->device;
+    hardware["kernels"] = info->kernels;
     hardware["num_threads"] = info->num_threads;
   }
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());

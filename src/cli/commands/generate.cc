@@ -78,7 +78,8 @@ Json summary_json(const ResultStore& store, const GenerateCounts& counts, double
     return seconds > 0 ? static_cast<double>(count) / seconds : 0.0;
   };
   Json hardware = hardware_json(read_hardware());
-  hardware["cpu_isa"] = info.cpu_isa;
+  hardware["device"] = info.device;
+  hardware["kernels"] = info.kernels;
   hardware["num_threads"] = info.num_threads;
   return {{"total_samples", store.num_results()},
           {"failed_samples", store.num_errors()},

@@ -10,7 +10,7 @@
 namespace quire {
 
 const KernelTable& avx2_table() {
-  static constexpr KernelTable kTable = make_table<Avx2>("avx2");
+  static const KernelTable kTable = make_table<Avx2>("avx2");
   return kTable;
 }
 

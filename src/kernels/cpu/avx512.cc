@@ -13,7 +13,7 @@
 namespace quire {
 
 const KernelTable& avx512_table() {
-  static constexpr KernelTable kTable = make_table<Avx512>("avx512");
+  static const KernelTable kTable = make_table<Avx512>("avx512");
   return kTable;
 }
 

@@ -3,7 +3,7 @@
 namespace quire::reference {
 
 const KernelTable& table() {
-  static constexpr KernelTable kTable = {
+  static const KernelTable kTable = {
       .name = "reference",
       .pack_weight = pack_weight,
       .gemm = gemm,

@@ -32,6 +32,7 @@ double gumbel(uint32_t bits) {
 int32_t sample_row(const SampleArgs& args, int64_t row) {
   const int64_t vocab = args.logits.shape[1];
   float* logits = args.logits.row<float>(row);
+  if (!can_draw({logits, static_cast<size_t>(vocab)})) return -1;
   const float temperature = args.temperature.as<float>()[row];
   if (temperature == 0.0F) return argmax(logits, vocab);
   for (int64_t i = 0; i < vocab; ++i) logits[i] /= temperature;

@@ -228,6 +228,7 @@ struct Sampling {
   static int32_t sample_row(const SampleArgs& args, int64_t row, const Scratch& scratch) {
     const int64_t size = args.logits.shape[1];
     float* x = args.logits.row<float>(row);
+    if (!can_draw({x, static_cast<size_t>(size)})) return -1;
     const float temperature = args.temperature.as<float>()[row];
     if (temperature == 0.0F) return argmax(x, size);
     for (int64_t i = 0; i < size; ++i) x[i] /= temperature;

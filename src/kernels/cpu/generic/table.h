@@ -10,7 +10,7 @@
 namespace quire {
 
 template <class V>
-constexpr KernelTable make_table(const char* name) {
+KernelTable make_table(const char* name) {
   return {
       .name = name,
       .pack_weight = WeightPacker<V>::pack,

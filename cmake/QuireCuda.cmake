@@ -1,0 +1,37 @@
+# The CUDA backend: off by default; the preset `cuda` turns it on.  Needs nvcc 12.4 or newer.
+option(QUIRE_CUDA "Build the CUDA backend" OFF)
+set(QUIRE_CUDA_ARCHITECTURES "75;80;90" CACHE STRING
+    "Processors whose machine code is built; files named *_sm90a.cu are built for 90a if 90 is among them")
+
+if(QUIRE_CUDA)
+  find_program(QUIRE_NVCC nvcc HINTS ENV CUDA_HOME PATH_SUFFIXES bin PATHS /usr/local/cuda REQUIRED)
+  set(CMAKE_CUDA_COMPILER ${QUIRE_NVCC})
+  set(CMAKE_CUDA_HOST_COMPILER ${CMAKE_CXX_COMPILER})
+  set(CMAKE_CUDA_ARCHITECTURES OFF)  # per file, below
+  enable_language(CUDA)
+  # CMake 3.25 knows the flag for g++ as the host compiler only.
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  find_package(CUDAToolkit REQUIRED)
+  if(CCACHE_PROGRAM)
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  endif()
+endif()
+
+# Sets the code generation of CUDA sources: machine code of every wanted processor, and PTX of the
+# oldest for those not listed.
+function(quire_cuda_architectures)
+  foreach(source ${ARGN})
+    set(flags "")
+    if(source MATCHES "_sm90a\\.cu$")
+      set(flags "-gencode=arch=compute_90a,code=sm_90a")
+    else()
+      foreach(arch ${QUIRE_CUDA_ARCHITECTURES})
+        string(APPEND flags " -gencode=arch=compute_${arch},code=sm_${arch}")
+      endforeach()
+      list(GET QUIRE_CUDA_ARCHITECTURES 0 oldest)
+      string(APPEND flags " -gencode=arch=compute_${oldest},code=compute_${oldest}")
+    endif()
+    separate_arguments(flags)
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
+  endforeach()
+endfunction()

@@ -1,0 +1,337 @@
+// Paged attention on the GPU against the reference, over caches written here in the layout of
+// kv_layout.cuh.
+#include <algorithm>
+#include <iterator>
+#include <numeric>
+#include <random>
+
+#include "kernels/cuda/cuda_test_support.h"
+
+namespace quire {
+namespace {
+
+struct HeadShape {
+  int num_heads, num_kv_heads, head_dim, block_size;
+  float softcap = 0.0F;
+  int sliding_window = 0;
+};
+
+// A sequence of `length` tokens, the last num_queries of which are attended from.
+struct Chunk {
+  int length, num_queries;
+};
+
+std::string describe(const HeadShape& s, DType dtype) {
+  return std::to_string(s.num_heads) + "/" + std::to_string(s.num_kv_heads) + " heads of " +
+         std::to_string(s.head_dim) + ", block " + std::to_string(s.block_size) + ", " +
+         to_string(dtype) + ", softcap " + std::to_string(s.softcap) + ", window " +
+         std::to_string(s.sliding_window);
+}
+
+// Free slots hold NaNs, as a stale block may; so does what is between the rows of q.
+class CudaAttention : public CudaTest {
+ protected:
+  // Runs the chunks, of which the first num_decode_seqs are said to be decoding, and compares each
+  // query with the reference.
+  void check(const HeadShape& shape, DType dtype, const std::vector<Chunk>& chunks,
+             int num_decode_seqs) {
+    SCOPED_TRACE(describe(shape, dtype) + ", " + std::to_string(num_decode_seqs) + " of " +
+                 std::to_string(chunks.size()) + " sequences decode");
+    prepare(shape, dtype, chunks);
+    const Tensor expected = run_reference(shape);
+    const Tensor out = run_cuda(shape, dtype, num_decode_seqs);
+    // A row is an average of rounded numbers: about the error of one of them.
+    const double tolerance = dtype == DType::kF32 ? 1e-5 : (dtype == DType::kF16 ? 2e-3 : 1e-2);
+    for (int64_t i = 0; i < expected.view().rows(); ++i) {
+      ASSERT_LT(relative_error(out.view().rows_view(i, 1), expected.view().rows_view(i, 1)),
+                tolerance)
+          << "query " << i;
+    }
+  }
+
+  void prepare(const HeadShape& shape, DType dtype, const std::vector<Chunk>& chunks) {
+    std::vector<int32_t> lengths;
+    std::vector<int32_t> starts = {0};
+    for (const Chunk& chunk : chunks) {
+      lengths.push_back(chunk.length);
+      starts.push_back(starts.back() + chunk.num_queries);
+    }
+    seq_lens_ = indices(lengths);
+    query_start_loc_ = indices(starts);
+    const int longest = *std::max_element(lengths.begin(), lengths.end());
+    max_blocks_ = longest / shape.block_size + 1;
+    const int64_t num_seqs = static_cast<int64_t>(chunks.size());
+    num_blocks_ = max_blocks_ * num_seqs + 3;
+    std::vector<int32_t> order(static_cast<size_t>(num_blocks_));
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), std::mt19937(7));
+    order.resize(static_cast<size_t>(max_blocks_ * num_seqs));
+    block_table_ = indices(order);
+    table_ = TensorView(block_table_.view().data, {num_seqs, max_blocks_}, DType::kI32);
+
+    Random random(20);
+    q_ = rounded(random.tensor(starts.back(), shape.num_heads * shape.head_dim).view(), dtype);
+    const int64_t num_keys = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+    k_ = rounded(random.tensor(num_keys, shape.num_kv_heads * shape.head_dim).view(), dtype);
+    v_ = rounded(random.tensor(num_keys, shape.num_kv_heads * shape.head_dim).view(), dtype);
+  }
+
+  Tensor run_reference(const HeadShape& shape) {
+    const KVCacheView cache = cache_view(shape, DType::kF32);
+    const Buffer arena(cache.block_bytes * num_blocks_);
+    KVCacheView filled = cache;
+    filled.arena = arena.data();
+    const Tensor slots = slot_mapping(shape);
+    reference_table().kv_cache_write(
+        *host_stream,
+        {.k = k_.view(), .v = v_.view(), .slot_mapping = slots.view(), .cache = filled});
+    const AttentionBatch batch{.num_seqs = static_cast<int>(table_.rows()),
+                               .query_start_loc = query_start_loc_.view(),
+                               .seq_lens = seq_lens_.view(),
+                               .block_table = table_};
+    Tensor out(q_.view().shape, DType::kF32);
+    reference_table().paged_attention(*host_stream,
+                                      attention_args(shape, q_.view(), out.view(), filled, batch));
+    return out;
+  }
+
+  Tensor run_cuda(const HeadShape& shape, DType dtype, int num_decode_seqs) {
+    const Tensor arena = device_arena(shape, dtype);
+    KVCacheView cache = cache_view(shape, dtype);
+    cache.arena = arena.view().as<std::byte>();
+    // Rows of q with something between them.
+    constexpr int kGap = 64;
+    const int64_t columns = q_.view().shape[1];
+    Tensor wide = nans(q_.view().rows(), columns + kGap);
+    for (int64_t i = 0; i < q_.view().rows(); ++i) {
+      std::memcpy(wide.view().row<float>(i), q_.view().row<float>(i),
+                  static_cast<size_t>(columns) * sizeof(float));
+    }
+    const Tensor q = upload(wide.view(), dtype);
+    const Tensor query_start_loc = upload(query_start_loc_.view());
+    const Tensor seq_lens = upload(seq_lens_.view());
+    const Tensor block_table = upload(table_);
+    const AttentionBatch batch{.num_seqs = static_cast<int>(table_.rows()),
+                               .num_decode_seqs = num_decode_seqs,
+                               .max_query_len = max_query_len(),
+                               .query_start_loc = query_start_loc.view(),
+                               .seq_lens = seq_lens.view(),
+                               .block_table = block_table.view()};
+    const Tensor out = poisoned(q_.view().shape, dtype);
+    poison_workspace();
+    table->paged_attention(*stream, attention_args(shape, q.view().columns_view(0, columns),
+                                                   out.view(), cache, batch));
+    return download(out.view());
+  }
+
+  static std::vector<Chunk> decoding(const std::vector<int>& lengths) {
+    std::vector<Chunk> chunks;
+    for (int length : lengths) chunks.push_back({length, 1});
+    return chunks;
+  }
+
+  Tensor seq_lens_;
+  Tensor q_;  // [queries, num_heads * head_dim] f32
+
+ private:
+  static PagedAttentionArgs attention_args(const HeadShape& shape, const TensorView& q,
+                                           const TensorView& out, const KVCacheView& cache,
+                                           const AttentionBatch& batch) {
+    return {.q = q,
+            .out = out,
+            .cache = cache,
+            .batch = &batch,
+            .num_heads = shape.num_heads,
+            .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)),
+            .softcap = shape.softcap,
+            .sliding_window = shape.sliding_window};
+  }
+  // With room for other layers before and after.
+  static KVCacheView cache_view(const HeadShape& shape, DType dtype) {
+    constexpr int64_t kOtherLayers = 1024;
+    const int64_t layer_bytes =
+        2 * int64_t{shape.block_size} * shape.num_kv_heads * shape.head_dim * size_of(dtype);
+    return {.block_bytes = layer_bytes + 2 * kOtherLayers,
+            .layer_offset = kOtherLayers,
+            .block_size = shape.block_size,
+            .num_kv_heads = shape.num_kv_heads,
+            .head_dim = shape.head_dim,
+            .dtype = dtype};
+  }
+
+  Tensor slot_mapping(const HeadShape& shape) const {
+    std::vector<int32_t> slots;
+    for (int64_t seq = 0; seq < table_.rows(); ++seq) {
+      for (int t = 0; t < seq_lens_.view().as<int32_t>()[seq]; ++t) {
+        const int32_t block = table_.row<int32_t>(seq)[t / shape.block_size];
+        slots.push_back(block * shape.block_size + t % shape.block_size);
+      }
+    }
+    return indices(slots);
+  }
+
+  // k_ and v_ as [K, V][kv head][token][dim] per block.
+  Tensor device_arena(const HeadShape& shape, DType dtype) {
+    const KVCacheView cache = cache_view(shape, dtype);
+    const int64_t words = cache.block_bytes * num_blocks_ / static_cast<int64_t>(sizeof(int32_t));
+    Tensor arena({words}, DType::kI32);
+    std::fill_n(arena.view().as<int32_t>(), words, -1);
+    const Tensor slots = slot_mapping(shape);
+    for (int64_t i = 0; i < slots.view().rows(); ++i) {
+      const int32_t slot = slots.view().as<int32_t>()[i];
+      std::byte* block = arena.view().as<std::byte>() +
+                         slot / shape.block_size * cache.block_bytes + cache.layer_offset;
+      for (int head = 0; head < shape.num_kv_heads; ++head) {
+        const int64_t key =
+            (int64_t{head} * shape.block_size + slot % shape.block_size) * shape.head_dim;
+        const int64_t values = int64_t{shape.num_kv_heads} * shape.block_size * shape.head_dim;
+        for (int d = 0; d < shape.head_dim; ++d) {
+          const int column = head * shape.head_dim + d;
+          store_element(dtype, block, key + d, k_.view().row<float>(i)[column]);
+          store_element(dtype, block, values + key + d, v_.view().row<float>(i)[column]);
+        }
+      }
+    }
+    return upload(arena.view());
+  }
+
+  // Fills the scratch memory that the next kernel takes with NaNs.
+  void poison_workspace() {
+    const Workspace::Scope scope(stream->workspace());
+    constexpr int64_t kBytes = int64_t{4} << 20;
+    const Tensor nans = poisoned({kBytes / 4}, DType::kF32);
+    stream->copy(stream->workspace().take(kBytes), nans.view().data, kBytes);
+    stream->synchronize();
+  }
+
+  int max_query_len() const {
+    const int32_t* starts = query_start_loc_.view().as<int32_t>();
+    int32_t longest = 0;
+    for (int64_t i = 0; i < table_.rows(); ++i) {
+      longest = std::max(longest, starts[i + 1] - starts[i]);
+    }
+    return longest;
+  }
+
+  int64_t max_blocks_ = 0;
+  int64_t num_blocks_ = 0;
+  Tensor query_start_loc_;
+  Tensor block_table_;
+  TensorView table_;  // block_table_ as a matrix
+  Tensor k_, v_;      // [keys of all sequences, num_kv_heads * head_dim] f32
+};
+
+constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+
+// Head sizes with and without tensor cores, all kinds of groups, windows of all relations to tiles.
+const HeadShape kShapes[] = {
+    {4, 2, 64, 16},
+    {3, 3, 80, 16},
+    {8, 2, 96, 32, 0.0F, 20},
+    {7, 1, 128, 16, 0.0F, 270},
+    {8, 2, 128, 64},
+    {4, 2, 256, 48, 30.0F},
+    {9, 1, 256, 16, 0.0F, 64},
+    {2, 1, 16, 16, 0.0F, 1},
+    {20, 1, 24, 16, 5.0F, 17},
+    {20, 1, 64, 32, 5.0F, 17},
+    {16, 1, 128, 16, 0.0F, 65},
+    {2, 2, 32, 64, 0.0F, 257},
+};
+
+TEST_F(CudaAttention, DecodesSequencesOfAnyLength) {
+  for (const HeadShape& shape : kShapes) {
+    for (DType dtype : kTypes) {
+      check(shape, dtype, decoding({1, 275, 16, 64, 65, 21, 130}), 7);
+    }
+  }
+}
+
+TEST_F(CudaAttention, AttendsFromChunksOfAnyLength) {
+  for (const HeadShape& shape : kShapes) {
+    for (DType dtype : kTypes) {
+      check(shape, dtype, {{1, 1}, {150, 150}, {21, 21}, {300, 33}, {65, 64}, {200, 1}}, 0);
+    }
+  }
+}
+
+TEST_F(CudaAttention, TakesDecodingAndChunksTogether) {
+  for (const HeadShape& shape : kShapes) {
+    for (DType dtype : kTypes) {
+      check(shape, dtype, {{33, 1}, {290, 1}, {1, 1}, {140, 75}, {5, 1}, {80, 80}}, 3);
+    }
+  }
+}
+
+TEST_F(CudaAttention, SplitsLongSequences) {
+  for (DType dtype : kTypes) {
+    check({8, 2, 128, 16}, dtype, decoding({5000, 1, 2048}), 3);
+    check({14, 2, 64, 32, 0.0F, 3000}, dtype, decoding({5000}), 1);
+    check({2, 1, 256, 16, 50.0F}, dtype, decoding({40, 5000}), 2);
+    check({8, 2, 128, 16}, dtype, {{5000, 30}, {4000, 1}}, 0);
+  }
+}
+
+TEST_F(CudaAttention, DividesManySequencesEvenly) {
+  Random random(31);
+  std::vector<int> lengths;
+  for (int i = 0; i < 150; ++i) lengths.push_back(random.between(1, i % 7 == 0 ? 700 : 90));
+  for (DType dtype : kTypes) check({4, 2, 64, 16}, dtype, decoding(lengths), 150);
+
+  std::vector<Chunk> chunks;
+  for (int length : lengths) chunks.push_back({length, std::min(length, random.between(1, 40))});
+  for (DType dtype : kTypes) check({4, 2, 64, 16}, dtype, chunks, 0);
+}
+
+TEST_F(CudaAttention, TakesPromptsOfManyTiles) {
+  for (DType dtype : kTypes) {
+    check({4, 1, 128, 16}, dtype, {{700, 700}}, 0);
+    check({2, 2, 64, 16, 0.0F, 100}, dtype, {{400, 400}, {390, 380}}, 0);
+    check({2, 1, 256, 16, 20.0F, 128}, dtype, {{330, 330}}, 0);
+  }
+}
+
+TEST_F(CudaAttention, AgreesForRandomShapes) {
+  Random random(32);
+  for (int i = 0; i < 30; ++i) {
+    const int num_kv_heads = random.between(1, 3);
+    constexpr int kDims[] = {64, 80, 96, 128, 256, 8, 40};
+    const HeadShape shape{
+        num_kv_heads * random.between(1, 9), num_kv_heads,
+        kDims[i % std::size(kDims)],         16 * random.between(1, 4),
+        i % 4 == 0 ? 10.0F : 0.0F,           i % 3 == 0 ? random.between(1, 200) : 0};
+    std::vector<Chunk> chunks = decoding({random.between(1, 400), random.between(1, 400)});
+    const int num_decode_seqs = random.between(0, 2);
+    for (int j = 0; j < 3; ++j) {
+      const int length = random.between(1, 300);
+      chunks.push_back({length, random.between(1, std::min(length, 100))});
+    }
+    check(shape, i % 2 == 0 ? DType::kBF16 : DType::kF16, chunks, num_decode_seqs);
+  }
+}
+
+TEST_F(CudaAttention, GivesTheSameBitsEachTime) {
+  const HeadShape shape{8, 2, 128, 16};
+  prepare(shape, DType::kBF16, {{3000, 1}, {40, 1}, {500, 100}});
+  const Tensor first = run_cuda(shape, DType::kBF16, 2);
+  const Tensor second = run_cuda(shape, DType::kBF16, 2);
+  expect_same_bits(second.view(), first.view());
+}
+
+// The rows that fill a step up to its size have no tokens, or one.
+TEST_F(CudaAttention, LeavesOtherSequencesAloneWhenSomeAreEmpty) {
+  const HeadShape shape{8, 2, 128, 16};
+  for (DType dtype : kTypes) {
+    prepare(shape, dtype, decoding({100, 1, 1, 1}));
+    const Tensor expected = run_reference(shape);
+    seq_lens_.view().as<int32_t>()[2] = 0;
+    seq_lens_.view().as<int32_t>()[3] = 0;
+    const Tensor out = run_cuda(shape, dtype, 4);
+    const double tolerance = dtype == DType::kF32 ? 1e-5 : 1e-2;
+    EXPECT_LT(relative_error(out.view().rows_view(0, 2), expected.view().rows_view(0, 2)),
+              tolerance);
+  }
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,28 @@
+#include "kernels/cuda/cuda_kernels.h"
+
+namespace quire {
+
+const KernelTable* cuda_table() {
+  static const KernelTable kTable{.name = "cuda",
+                                  .device = cuda_device(),
+                                  .activations_have_weight_dtype = true,
+                                  .pack_weight = cuda_pack_weight,
+                                  .gemm = cuda_gemm,
+                                  .rms_norm = cuda_rms_norm,
+                                  .layer_norm = cuda_layer_norm,
+                                  .gated_activation = cuda_gated_activation,
+                                  .activation = cuda_activation,
+                                  .add = cuda_add,
+                                  .softcap = cuda_softcap,
+                                  .embedding = cuda_embedding,
+                                  .gather_rows = cuda_gather_rows,
+                                  .rope = cuda_rope,
+                                  .kv_cache_write = cuda_kv_cache_write,
+                                  .qk_norm_rope_kv_write = cuda_qk_norm_rope_kv_write,
+                                  .paged_attention = cuda_paged_attention,
+                                  .sample = cuda_sample,
+                                  .logprobs = cuda_logprobs};
+  return kTable.device == nullptr ? nullptr : &kTable;
+}
+
+}  // namespace quire

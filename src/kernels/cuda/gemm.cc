@@ -1,0 +1,53 @@
+// Packing weights for the CUDA backend, and the choice of a kernel for each matrix product.
+#include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/cuda_kernels.h"
+#include "kernels/cuda/gemm_few_rows.h"
+#include "kernels/cuda/gemm_tiled.h"
+#include "tensor/uploader.h"
+
+namespace quire {
+namespace {
+
+constexpr int kCudaRowMajor = 100;  // PackedWeight::layout: [N, K] without gaps on the device
+// Up to here gemm_few_rows is faster than the library.
+constexpr int64_t kFewRows = 16;
+
+}  // namespace
+
+PackedWeight cuda_pack_weight(Stream& stream, const PackWeightArgs& args) {
+  const TensorView& weight = args.weight;
+  CHECK(weight.shape.rank == 2, "weight of rank ", weight.shape.rank);
+  (void)cublaslt();  // loaded with the first weight, because it cannot be during stream capture
+  PackedWeight packed{
+      .data = Buffer(weight.shape.num_elements() * size_of(weight.dtype), stream.device()),
+      .out_features = weight.shape[0],
+      .in_features = weight.shape[1],
+      .dtype = weight.dtype,
+      .layout = kCudaRowMajor};
+  stream.uploader().upload(packed.data.data(), HostRows(weight));
+  return packed;
+}
+
+void cuda_gemm(Stream& stream, const GemmArgs& args) {
+  const PackedWeight& weight = *args.weight;
+  CHECK(weight.layout == kCudaRowMajor, "weight was packed by another table");
+  CHECK(args.x.shape[1] == weight.in_features, "K is ", args.x.shape[1]);
+  CHECK(args.out.shape[1] == weight.out_features, "N is ", args.out.shape[1]);
+  CHECK(args.x.rows() == args.out.rows(), "M is ", args.x.rows(), " and ", args.out.rows());
+  CHECK(args.x.dtype == weight.dtype, "x is ", to_string(args.x.dtype));
+  CHECK(args.out.dtype == weight.dtype || args.out.dtype == DType::kF32, "out is ",
+        to_string(args.out.dtype));
+  if (args.x.rows() == 0) return;
+  if (args.x.rows() <= kFewRows && gemm_few_rows(stream, args)) return;
+  if (cublaslt() == nullptr) return gemm_tiled(stream, args);
+  // The library has no f32 bias for 16-bit results: its product is added to the bias instead.
+  GemmArgs product = args;
+  if (!args.bias.empty()) {
+    gemm_begin_with_bias(stream, args);
+    product.bias = {};
+    product.accumulate = true;
+  }
+  if (!cublaslt()->multiply(stream, product)) gemm_tiled(stream, product);
+}
+
+}  // namespace quire

@@ -1,0 +1,245 @@
+#include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/cuda_kernels.h"
+#include "kernels/cuda/cuda_test_support.h"
+#include "kernels/cuda/gemm_few_rows.h"
+#include "kernels/cuda/gemm_tiled.h"
+
+namespace quire {
+namespace {
+
+struct Case {
+  int m = 1, n = 1, k = 1;
+  DType dtype = DType::kBF16;
+  DType out_dtype = DType::kF32;
+  bool bias = false, accumulate = false;
+  int padding = 8;  // elements between the rows of x and out, and before them
+};
+
+std::string describe(const Case& c) {
+  return "M=" + std::to_string(c.m) + " N=" + std::to_string(c.n) + " K=" + std::to_string(c.k) +
+         " " + to_string(c.dtype) + " to " + to_string(c.out_dtype) + (c.bias ? " bias" : "") +
+         (c.accumulate ? " accumulate" : "") + " padding " + std::to_string(c.padding);
+}
+
+// Sums are in f32, so that mostly the type of the result decides.
+double tolerance(const Case& c) {
+  if (c.out_dtype == DType::kBF16) return 5e-3;
+  if (c.out_dtype == DType::kF16) return 1e-3;
+  return c.dtype == DType::kF32 ? 1e-5 : 1e-4;
+}
+
+class GemmTest : public CudaTest {
+ protected:
+  // The product by every kernel that takes it.
+  void expect_agreement(const Case& c) {
+    SCOPED_TRACE(describe(c));
+    const Tensor x = random.tensor(c.m, c.k + c.padding);
+    const Tensor weight = random.tensor(c.n, c.k, c.dtype);
+    const Tensor bias = random.vector(c.n);
+    const Tensor start = c.accumulate ? random.tensor(c.m, c.n + c.padding, c.out_dtype)
+                                      : nans_of(c.m, c.n + c.padding, c.out_dtype);
+    const Tensor expected = by_reference(c, x.view(), weight.view(), bias.view(), start.view());
+
+    const Tensor device_x = upload(x.view(), c.dtype);
+    const Tensor device_bias = upload(bias.view());
+    const PackedWeight packed = table->pack_weight(*stream, {.weight = weight.view()});
+    const auto run = [&](const char* name, auto gemm) {
+      SCOPED_TRACE(name);
+      const Tensor out = upload(start.view());
+      const GemmArgs args{.x = device_x.view().columns_view(c.padding, c.k),
+                          .weight = &packed,
+                          .bias = c.bias ? device_bias.view() : TensorView(),
+                          .out = out.view().columns_view(c.padding, c.n),
+                          .accumulate = c.accumulate};
+      if (!gemm(args)) return;
+      const Tensor result = download(out.view());
+      const Tensor product = copy(result.view().columns_view(c.padding, c.n));
+      EXPECT_LT(relative_error(product.view(), expected.view()), tolerance(c));
+      expect_same_padding(result.view(), convert_to(start.view(), DType::kF32).view(), c.padding);
+    };
+    run("cuda_gemm", [&](const GemmArgs& args) { return cuda_gemm(*stream, args), true; });
+    run("few rows", [&](const GemmArgs& args) { return gemm_few_rows(*stream, args); });
+    run("tiled", [&](const GemmArgs& args) { return gemm_tiled(*stream, args), true; });
+    run("cuBLASLt", [&](GemmArgs args) {
+      return !c.bias && cublaslt() != nullptr && cublaslt()->multiply(*stream, args);
+    });
+  }
+
+  Tensor by_reference(const Case& c, const TensorView& x, const TensorView& weight,
+                      const TensorView& bias, const TensorView& start) {
+    const Tensor rounded_x = rounded(x, c.dtype);
+    const Tensor all = convert_to(start, DType::kF32);
+    Tensor out = copy(all.view().columns_view(c.padding, c.n));
+    const PackedWeight packed = reference_table().pack_weight(*host_stream, {.weight = weight});
+    reference_table().gemm(*host_stream, {.x = rounded_x.view().columns_view(c.padding, c.k),
+                                          .weight = &packed,
+                                          .bias = c.bias ? bias : TensorView(),
+                                          .out = out.view(),
+                                          .accumulate = c.accumulate});
+    return out;
+  }
+
+  static Tensor nans_of(int64_t rows, int64_t columns, DType dtype) {
+    return convert_to(nans(rows, columns).view(), dtype);
+  }
+
+  // Nothing is written left of the product.
+  static void expect_same_padding(const TensorView& result, const TensorView& start, int padding) {
+    for (int64_t i = 0; i < result.rows(); ++i) {
+      for (int j = 0; j < padding; ++j) {
+        const float before = start.row<float>(i)[j];
+        const float after = result.row<float>(i)[j];
+        ASSERT_TRUE(before == after || (std::isnan(before) && std::isnan(after)))
+            << "row " << i << ", column " << j;
+      }
+    }
+  }
+
+  DType random_dtype() {
+    return std::array{DType::kF32, DType::kF16, DType::kBF16}[random.between(0, 2)];
+  }
+
+  Random random{7};
+};
+
+TEST_F(GemmTest, FewRowsOfRandomShapes) {
+  for (int i = 0; i < 80; ++i) {
+    const DType dtype = random.between(0, 1) == 0 ? DType::kF16 : DType::kBF16;
+    expect_agreement({.m = random.between(1, 32),
+                      .n = random.between(1, 500),
+                      .k = 8 * random.between(1, random.between(1, 300)),
+                      .dtype = dtype,
+                      .out_dtype = random.between(0, 1) == 0 ? dtype : DType::kF32,
+                      .bias = random.between(0, 1) == 1,
+                      .accumulate = random.between(0, 1) == 1,
+                      .padding = 8 * random.between(0, 1)});
+  }
+}
+
+TEST_F(GemmTest, AnyShapeTypeAndAlignment) {
+  for (int i = 0; i < 60; ++i) {
+    const DType dtype = random_dtype();
+    expect_agreement({.m = random.between(1, random.between(1, 150)),
+                      .n = random.between(1, 300),
+                      .k = random.between(1, 300),
+                      .dtype = dtype,
+                      .out_dtype = random.between(0, 1) == 0 ? dtype : DType::kF32,
+                      .bias = random.between(0, 1) == 1,
+                      .accumulate = random.between(0, 1) == 1,
+                      .padding = random.between(0, 9)});
+  }
+}
+
+// Shapes that take every arrangement of clusters and warps on a GPU of 132 processors.
+TEST_F(GemmTest, FewRowsOfLargeMatrices) {
+  for (const Case& c : std::vector<Case>{{.m = 1, .n = 6144, .k = 1024},
+                                         {.m = 1, .n = 4096, .k = 4096, .accumulate = true},
+                                         {.m = 1, .n = 50257, .k = 768},
+                                         {.m = 1, .n = 896, .k = 14336, .bias = true},
+                                         {.m = 2, .n = 1024, .k = 14336, .accumulate = true},
+                                         {.m = 3, .n = 9000, .k = 896, .out_dtype = DType::kBF16},
+                                         {.m = 4, .n = 2064, .k = 4104, .bias = true},
+                                         {.m = 5, .n = 4096, .k = 14336},
+                                         {.m = 8, .n = 4096, .k = 4096, .accumulate = true},
+                                         {.m = 9, .n = 3072, .k = 2048, .bias = true},
+                                         {.m = 13, .n = 1000, .k = 12000},
+                                         {.m = 16, .n = 4096, .k = 2048, .accumulate = true},
+                                         {.m = 16, .n = 528, .k = 14336},
+                                         {.m = 16, .n = 28672, .k = 256},
+                                         {.m = 17, .n = 4096, .k = 1024},
+                                         {.m = 32, .n = 2048, .k = 2048, .accumulate = true}}) {
+    expect_agreement(c);
+  }
+}
+
+// A kernel starts its copies before the one whose result it needs has ended.
+TEST_F(GemmTest, ChainsOfProductsInAGraph) {
+  constexpr int kSize = 1024;
+  constexpr int kLength = 24;
+  for (int m : {1, 8, 16, 40}) {
+    SCOPED_TRACE(m);
+    const Tensor weight = random.tensor(kSize, kSize, DType::kBF16, 1.0F / 32.0F);
+    const Tensor start = random.tensor(m, kSize, DType::kBF16);
+    const PackedWeight packed = table->pack_weight(*stream, {.weight = weight.view()});
+    const Tensor first = upload(start.view());
+    std::vector<Tensor> results;
+    for (int i = 0; i < kLength; ++i) results.push_back(poisoned({m, kSize}, DType::kBF16));
+    const auto run = [&] {
+      for (int i = 0; i < kLength; ++i) {
+        cuda_gemm(*stream, {.x = i == 0 ? first.view() : results[i - 1].view(),
+                            .weight = &packed,
+                            .bias = {},
+                            .out = results[i].view()});
+      }
+    };
+    table->device->begin_capture(stream->queue());
+    run();
+    void* graph = table->device->end_capture(stream->queue());
+    table->device->launch_graph(stream->queue(), graph);
+    stream->synchronize();
+    table->device->destroy_graph(graph);
+
+    const PackedWeight reference =
+        reference_table().pack_weight(*host_stream, {.weight = weight.view()});
+    for (int i = 0; i < kLength; ++i) {
+      const Tensor x =
+          i == 0 ? convert_to(start.view(), DType::kF32) : download(results[i - 1].view());
+      Tensor expected = nans(m, kSize);
+      reference_table().gemm(
+          *host_stream, {.x = x.view(), .weight = &reference, .bias = {}, .out = expected.view()});
+      const Tensor result = download(results[i].view());
+      EXPECT_LT(relative_error(result.view(), expected.view()), 5e-3) << "product " << i;
+    }
+  }
+}
+
+TEST_F(GemmTest, FewRowsAreTheSameBitsEachTime) {
+  const Tensor x = upload(random.tensor(8, 4096, DType::kBF16).view());
+  const Tensor weight = random.tensor(4096, 4096, DType::kBF16);
+  const PackedWeight packed = table->pack_weight(*stream, {.weight = weight.view()});
+  const auto run = [&] {
+    const Tensor out = poisoned({8, 4096}, DType::kF32);
+    cuda_gemm(*stream, {.x = x.view(), .weight = &packed, .bias = {}, .out = out.view()});
+    return download(out.view());
+  };
+  const Tensor first = run();
+  for (int i = 0; i < 20; ++i) expect_same_bits(run().view(), first.view());
+}
+
+TEST_F(GemmTest, AcceptsNoRows) {
+  const Tensor weight = random.tensor(8, 8);
+  const PackedWeight packed = table->pack_weight(*stream, {.weight = weight.view()});
+  const TensorView none(nullptr, {0, 8}, DType::kF32);
+  cuda_gemm(*stream, {.x = none, .weight = &packed, .bias = {}, .out = none});
+}
+
+// Weights smaller and larger than the staging buffers (32 MiB), with and without gaps.
+TEST_F(GemmTest, PackedWeightsAreCopiesOfTheCheckpoint) {
+  std::vector<Tensor> hosts;
+  std::vector<PackedWeight> packed;
+  for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{
+           {3, 5}, {1, 1}, {9001, 4099}, {700, 333}, {20011, 3000}, {17, 1000}}) {
+    hosts.push_back(random.tensor(rows, columns + 3, DType::kBF16));
+    packed.push_back(table->pack_weight(*stream, {.weight = hosts.back().view()}));
+    packed.push_back(
+        table->pack_weight(*stream, {.weight = hosts.back().view().columns_view(2, columns)}));
+  }
+  for (size_t i = 0; i < packed.size(); ++i) {
+    SCOPED_TRACE(i);
+    const TensorView host = hosts[i / 2].view();
+    const int64_t skipped = i % 2 == 0 ? 0 : 2;
+    Tensor copied({packed[i].out_features, packed[i].in_features}, DType::kBF16);
+    const int64_t row_bytes = packed[i].in_features * size_of(DType::kBF16);
+    stream->copy(copied.view().data, packed[i].data.data(), packed[i].out_features * row_bytes);
+    stream->synchronize();
+    for (int64_t row = 0; row < packed[i].out_features; ++row) {
+      ASSERT_EQ(std::memcmp(copied.view().row<uint16_t>(row), host.row<uint16_t>(row) + skipped,
+                            static_cast<size_t>(row_bytes)),
+                0)
+          << "row " << row;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quire

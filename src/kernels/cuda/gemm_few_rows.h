@@ -1,0 +1,15 @@
+// Matrix products of few rows: bound by reading the weight once.
+#pragma once
+
+#include "kernels/gemm.h"
+
+namespace quire {
+
+// The most rows that gemm_few_rows() can take.
+inline constexpr int64_t kMaxFewRows = 32;
+
+// Returns false, having done nothing, if the product is not for this kernel: too many rows for the
+// shared memory, f32, rows that are not aligned to 16 bytes, or a type without tensor cores.
+[[nodiscard]] bool gemm_few_rows(Stream& stream, const GemmArgs& args);
+
+}  // namespace quire

@@ -1,0 +1,128 @@
+// The first NVIDIA GPU as a Device, through the CUDA runtime API.  The runtime is linked in; it
+// looks for the driver when it is first called, so that this also runs on machines without one.
+#include <cuda_runtime.h>
+
+#include <string>
+
+#include "base/error.h"
+#include "tensor/device.h"
+
+namespace quire {
+namespace {
+
+void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  throw DeviceError(std::string("CUDA: ") + what + ": " + cudaGetErrorString(status));
+}
+
+cudaStream_t stream_of(void* queue) { return static_cast<cudaStream_t>(queue); }
+
+std::byte* allocate(int64_t num_bytes) {
+  void* data = nullptr;
+  if (cudaMalloc(&data, static_cast<size_t>(num_bytes)) != cudaSuccess) {
+    (void)cudaGetLastError();
+    throw LoadError("cannot allocate " + std::to_string(num_bytes) + " bytes of GPU memory");
+  }
+  check(cudaMemset(data, 0, static_cast<size_t>(num_bytes)), "cudaMemset");
+  // Queues do not wait for the default stream, on which cudaMemset runs.
+  check(cudaStreamSynchronize(cudaStreamLegacy), "cudaMemset");
+  return static_cast<std::byte*>(data);
+}
+
+void free_memory(std::byte* data, int64_t /*num_bytes*/) { (void)cudaFree(data); }
+
+std::byte* allocate_staging(int64_t num_bytes) {
+  void* data = nullptr;
+  if (cudaHostAlloc(&data, static_cast<size_t>(num_bytes), cudaHostAllocDefault) != cudaSuccess) {
+    (void)cudaGetLastError();
+    throw LoadError("cannot allocate " + std::to_string(num_bytes) + " bytes of pinned memory");
+  }
+  return static_cast<std::byte*>(data);
+}
+
+void free_staging(std::byte* data, int64_t /*num_bytes*/) { (void)cudaFreeHost(data); }
+
+Device::MemoryInfo memory_info() {
+  size_t available = 0;
+  size_t total = 0;
+  check(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
+  return {static_cast<int64_t>(available), static_cast<int64_t>(total)};
+}
+
+void* create_queue() {
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+  return stream;
+}
+
+void destroy_queue(void* queue) { (void)cudaStreamDestroy(stream_of(queue)); }
+
+void copy(void* queue, void* to, const void* from, int64_t num_bytes) {
+  check(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault,
+                        stream_of(queue)),
+        "cudaMemcpyAsync");
+}
+
+void copy_rows(void* queue, void* to, const void* from, int64_t stride, int64_t row_bytes,
+               int64_t rows) {
+  const auto pitch = static_cast<size_t>(stride);
+  check(cudaMemcpy2DAsync(to, pitch, from, pitch, static_cast<size_t>(row_bytes),
+                          static_cast<size_t>(rows), cudaMemcpyDefault, stream_of(queue)),
+        "cudaMemcpy2DAsync");
+}
+
+void synchronize(void* queue) {
+  check(cudaStreamSynchronize(stream_of(queue)), "a kernel or copy failed");
+}
+
+void begin_capture(void* queue) {
+  check(cudaStreamBeginCapture(stream_of(queue), cudaStreamCaptureModeThreadLocal),
+        "cudaStreamBeginCapture");
+}
+
+void* end_capture(void* queue) {
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamEndCapture(stream_of(queue), &graph), "cudaStreamEndCapture");
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+  (void)cudaGraphDestroy(graph);
+  check(status, "cudaGraphInstantiate");
+  return executable;
+}
+
+void launch_graph(void* queue, void* graph) {
+  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_of(queue)), "cudaGraphLaunch");
+}
+
+void destroy_graph(void* graph) { (void)cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)); }
+
+bool has_gpu() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess && count > 0) return true;
+  (void)cudaGetLastError();
+  return false;
+}
+
+}  // namespace
+
+const Device* cuda_device() {
+  static constexpr Device kDevice{.name = "cuda",
+                                  .allocate = allocate,
+                                  .free = free_memory,
+                                  .allocate_staging = allocate_staging,
+                                  .free_staging = free_staging,
+                                  .memory_info = memory_info,
+                                  .create_queue = create_queue,
+                                  .destroy_queue = destroy_queue,
+                                  .copy = copy,
+                                  .copy_rows = copy_rows,
+                                  .synchronize = synchronize,
+                                  .begin_capture = begin_capture,
+                                  .end_capture = end_capture,
+                                  .launch_graph = launch_graph,
+                                  .destroy_graph = destroy_graph};
+  static const bool kHasGpu = has_gpu();
+  return kHasGpu ? &kDevice : nullptr;
+}
+
+}  // namespace quire
