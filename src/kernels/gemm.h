@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "tensor/stream.h"
 #include "tensor/tensor.h"
@@ -19,7 +20,10 @@ struct PackedWeight {
 };
 
 struct PackWeightArgs {
-  TensorView weight;  // [out_features, in_features] f32|f16|bf16, row-major as in the checkpoint
+  TensorView
+      weight;  // [out_features, in_features] f32|f16|bf16 in host memory, row-major as stored
+  // Matrices of the same type and in_features to be stacked below `weight`; empty on the CPU.
+  std::span<const TensorView> more = {};
 };
 using PackWeightFn = PackedWeight (*)(Stream&, const PackWeightArgs&);
 

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "tensor/float16.h"
+#include "tensor/uploader.h"
 
 namespace quire {
 namespace {
@@ -114,11 +115,17 @@ Tensor BuildContext::load_vector(std::string_view leaf, int64_t size) const {
 }
 
 Tensor BuildContext::load_matrix(std::string_view leaf, int64_t rows, int64_t columns) const {
-  Tensor matrix(Shape{rows, columns}, dtype);
   const TensorView from = weights.take(name_of(leaf), Shape{rows, columns});
+  weight_bytes += rows * columns * size_of(dtype);
+  if (from.dtype == dtype && !kernels.device->is_host()) {
+    Tensor matrix(Shape{rows, columns}, dtype, *kernels.device);
+    stream.uploader().upload(matrix.view().as<std::byte>(), HostRows(from));
+    weights.release(from);
+    return matrix;
+  }
+  Tensor matrix(Shape{rows, columns}, dtype);
   convert(stream.pool(), {.from = from, .to = matrix.view()});
   weights.release(from);
-  weight_bytes += rows * columns * size_of(dtype);
   return to_device(std::move(matrix));
 }
 
@@ -126,8 +133,7 @@ Tensor BuildContext::to_device(Tensor host) const {
   if (kernels.device->is_host() || host.empty()) return host;
   const TensorView& from = host.view();
   Tensor copy(from.shape, from.dtype, *kernels.device);
-  stream.copy(copy.view().data, from.data, from.shape.num_elements() * size_of(from.dtype));
-  stream.synchronize();
+  stream.uploader().upload(copy.view().as<std::byte>(), HostRows(from));
   return copy;
 }
 

@@ -1,5 +1,6 @@
 #include "nn/linear.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -24,35 +25,47 @@ int64_t total_out_features(const LinearOptions& options) {
 }
 
 // Stacks the parts in the order and type in which they are to be packed.
-Tensor stack_parts(const BuildContext& build, const LinearOptions& options) {
+Tensor stack_parts(const BuildContext& build, const LinearOptions& options,
+                   const std::vector<TensorView>& parts) {
   Tensor stacked(Shape{total_out_features(options), options.in_features}, build.dtype);
   int64_t begin = 0;
-  for (const LinearPart& part : options.parts) {
-    const TensorView from =
-        build.weights.take(build.at(part.name).name_of("weight"), stored_shape(options, part));
-    convert(build.stream.pool(), {.from = from,
-                                  .to = stacked.view().rows_view(begin, part.out_features),
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t out_features = options.parts[i].out_features;
+    convert(build.stream.pool(), {.from = parts[i],
+                                  .to = stacked.view().rows_view(begin, out_features),
                                   .row_order = options.row_order,
                                   .transposed = options.transposed});
-    build.weights.release(from);
-    begin += part.out_features;
+    begin += out_features;
   }
   return stacked;
 }
 
+// Whether the parts can be packed from where the checkpoint has them.
+bool can_pack_in_place(const BuildContext& build, const LinearOptions& options,
+                       const std::vector<TensorView>& parts) {
+  const bool can_stack = parts.size() == 1 || !build.kernels.device->is_host();
+  return can_stack && !options.transposed && options.row_order.empty() &&
+         std::ranges::all_of(parts, [&](const TensorView& part) {
+           return part.dtype == build.dtype && is_aligned(part);
+         });
+}
+
 PackedWeight pack(const BuildContext& build, const LinearOptions& options) {
-  if (options.parts.size() == 1 && !options.transposed && options.row_order.empty()) {
-    const LinearPart& part = options.parts.front();
-    const TensorView view =
-        build.weights.take(build.at(part.name).name_of("weight"), stored_shape(options, part));
-    if (view.dtype == build.dtype && is_aligned(view)) {
-      PackedWeight packed = build.kernels.pack_weight(build.stream, {.weight = view});
-      build.weights.release(view);
-      return packed;
-    }
+  std::vector<TensorView> parts;
+  for (const LinearPart& part : options.parts) {
+    parts.push_back(
+        build.weights.take(build.at(part.name).name_of("weight"), stored_shape(options, part)));
   }
-  const Tensor stacked = stack_parts(build, options);
-  return build.kernels.pack_weight(build.stream, {.weight = stacked.view()});
+  PackedWeight packed;
+  if (can_pack_in_place(build, options, parts)) {
+    packed = build.kernels.pack_weight(
+        build.stream, {.weight = parts.front(), .more = std::span(parts).subspan(1)});
+  } else {
+    const Tensor stacked = stack_parts(build, options, parts);
+    packed = build.kernels.pack_weight(build.stream, {.weight = stacked.view()});
+  }
+  for (const TensorView& part : parts) build.weights.release(part);
+  return packed;
 }
 
 Tensor load_bias(const BuildContext& build, const LinearOptions& options) {

@@ -18,13 +18,22 @@ PackedWeight cuda_pack_weight(Stream& stream, const PackWeightArgs& args) {
   const TensorView& weight = args.weight;
   CHECK(weight.shape.rank == 2, "weight of rank ", weight.shape.rank);
   (void)cublaslt();  // loaded with the first weight, because it cannot be during stream capture
+  int64_t out_features = weight.rows();
+  for (const TensorView& part : args.more) out_features += part.rows();
+  const int64_t row_bytes = weight.shape[1] * size_of(weight.dtype);
   PackedWeight packed{
-      .data = Buffer(weight.shape.num_elements() * size_of(weight.dtype), stream.device()),
-      .out_features = weight.shape[0],
+      .data = Buffer(out_features * row_bytes, stream.device()),
+      .out_features = out_features,
       .in_features = weight.shape[1],
       .dtype = weight.dtype,
       .layout = kCudaRowMajor};
-  stream.uploader().upload(packed.data.data(), HostRows(weight));
+  std::byte* to = packed.data.data();
+  stream.uploader().upload(to, HostRows(weight));
+  for (const TensorView& part : args.more) {
+    CHECK(part.dtype == weight.dtype && part.shape[1] == weight.shape[1], "parts differ");
+    to += part.rows() * row_bytes;
+    stream.uploader().upload(to, HostRows(part));
+  }
   return packed;
 }
 

@@ -350,17 +350,19 @@ class PrefillTiles {
     const int from_thread = first_row % kChunkKeys * kDim + first_column;
     const int first_chunk = kRows < kChunkKeys ? 0 : first_row / kChunkKeys;
     // All addresses first: between the copies they would delay them.
-    const T* from[Shape::kKeys / kRows];
+    constexpr int kStep = kRows > kChunkKeys ? kRows : kChunkKeys;
+    const T* from[Shape::kKeys / kStep];
 #pragma unroll
-    for (int row = 0; row < Shape::kKeys; row += kRows) {
-      from[row / kRows] = chunks[first_chunk + row / kChunkKeys] + offset + from_thread;
+    for (int c = 0; c < Shape::kKeys / kStep; ++c) {
+      from[c] = chunks[first_chunk + c * kStep / kChunkKeys] + offset;
     }
 #pragma unroll
     for (int row = 0; row < Shape::kKeys; row += kRows) {
 #pragma unroll
       for (int column = 0; column < kDim; column += 8 * kRowThreads) {
         copy_async(to_thread + (row * Shape::kStride + column) * sizeof(T),
-                   from[row / kRows] + row % kChunkKeys * kDim + column, row >= begin && row < end);
+                   from[row / kStep] + from_thread + (row % kChunkKeys * kDim + column),
+                   row >= begin && row < end);
       }
     }
   }
