@@ -64,11 +64,19 @@ int run_bench_latency(const CommandArgs& args) {
   std::vector<double> latencies;
   std::vector<double> first_tokens;
   std::vector<double> decode_rates;  // output tokens after the first, per second, of the batch
+  std::vector<double> itls;          // between tokens once all prompts have their first
   for (int i = 0; i < flags.num_iters; ++i) {
     const EngineRunResult result = run_on_engine(*model.engine, prompts, flags.sampling);
     double ttft_s = 0;
     for (const RequestTiming& timing : result.timings) {
       ttft_s = std::max(ttft_s, timing.ttft_s);
+    }
+    for (const RequestTiming& timing : result.timings) {
+      double time_s = timing.ttft_s;
+      for (const double itl_s : timing.itl_s) {
+        if (time_s >= ttft_s) itls.push_back(itl_s);
+        time_s += itl_s;
+      }
     }
     latencies.push_back(result.duration_s);
     first_tokens.push_back(ttft_s);
@@ -80,6 +88,7 @@ int run_bench_latency(const CommandArgs& args) {
   const Distribution latency = distribution(latencies, percentiles);
   const Distribution ttft = distribution(first_tokens, {});
   const Distribution decode = distribution(decode_rates, {});
+  const Distribution itl = distribution(itls, {});
   fmt::print("Avg latency: {:.4f} s\n", latency.mean);
   nlohmann::ordered_json percentile_json;
   for (size_t i = 0; i < percentiles.size(); ++i) {
@@ -88,11 +97,14 @@ int run_bench_latency(const CommandArgs& args) {
   }
   fmt::print("Median time to the batch's first tokens: {:.4f} s\n", ttft.median);
   fmt::print("Median decode rate: {:.2f} tokens/s\n", decode.median);
+  fmt::print("Median inter-token latency: {:.3f} ms\n", itl.median * 1e3);
   nlohmann::ordered_json report = report_head("latency", args, flags.engine.config.model, &info);
   report.update(nlohmann::ordered_json{{"avg_latency", latency.mean},
                                        {"latencies", latencies},
                                        {"percentiles", percentile_json},
                                        {"median_ttft_s", ttft.median},
+                                       {"median_itl_ms", itl.median * 1e3},
+                                       {"stddev_itl_ms", itl.stddev * 1e3},
                                        {"median_decode_tokens_per_second", decode.median}});
   save_report(flags.report, report);
   return 0;

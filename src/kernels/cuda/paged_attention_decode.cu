@@ -407,7 +407,8 @@ __device__ void write_piece(const DecodeParams<T>& params, const Piece& piece, c
 }
 
 template <typename T, int kDim, int kHeadColumns>
-__global__ void __launch_bounds__(DecodeShape<T, kDim, kHeadColumns>::kThreads)
+__global__ void __launch_bounds__(DecodeShape<T, kDim, kHeadColumns>::kThreads,
+                                  kDeviceArch < 80 ? 1 : 3)
     decode_kernel(const __grid_constant__ DecodeParams<T> params) {
   using Shape = DecodeShape<T, kDim, kHeadColumns>;
   extern __shared__ __align__(16) unsigned char shared[];
@@ -549,20 +550,20 @@ void run_decode(Stream& stream, const PagedAttentionArgs& args) {
   const int shared_bytes = Shape::shared_bytes(cuda_properties().arch);
   static const int kResident = resident_blocks(kernel, Shape::kThreads, shared_bytes);
 
-  constexpr TileShape tiles{Shape::kHeads, Shape::kTileKeys};
-
   DecodeParams<T> params = decode_params<T>(args);
   const int rows = params.num_kv_heads * ((params.group_size + Shape::kHeads - 1) / Shape::kHeads);
   const int64_t longest = args.batch->block_table.shape[1] * args.cache.block_size;
   const int64_t most_tiles =
       (longest + Shape::kTileKeys - 1) / Shape::kTileKeys * rows * params.num_seqs;
   params.num_shares = static_cast<int>(std::clamp<int64_t>(most_tiles, 1, kResident));
+
   const Workspace::Scope scope(stream.workspace());
   const int64_t places = int64_t{2} * params.num_shares * Shape::kHeads;
   params.partials.stats =
       static_cast<float2*>(stream.workspace().take(places * static_cast<int64_t>(sizeof(float2))));
   params.partials.sums = static_cast<float*>(
       stream.workspace().take(places * kDim * static_cast<int64_t>(sizeof(float))));
+
   LaunchShape shape;
   shape.grid = dim3(static_cast<unsigned>(params.num_shares));
   shape.block = dim3(Shape::kThreads);
@@ -573,7 +574,8 @@ void run_decode(Stream& stream, const PagedAttentionArgs& args) {
                     static_cast<unsigned>(std::min(Shape::kHeads, params.group_size)));
   shape.block = dim3(32 * kCombineWarps);
   shape.shared_bytes = 0;
-  launch(stream, "paged_attention_combine", combine_kernel<T>, shape, params, tiles);
+  launch(stream, "paged_attention_combine", combine_kernel<T>, shape, params,
+         TileShape{Shape::kHeads, Shape::kTileKeys});
 }
 
 template <typename T, int kDim>
