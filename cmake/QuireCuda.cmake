@@ -1,10 +1,12 @@
-# The CUDA backend: off by default; the preset `cuda` turns it on.  Needs nvcc 12.4 or newer.
+# The CUDA backend: off by default; the preset `cuda` turns it on.  Needs nvcc 12.5 or newer.
 option(QUIRE_CUDA "Build the CUDA backend" OFF)
 set(QUIRE_CUDA_ARCHITECTURES "75;80;90" CACHE STRING
     "Processors whose machine code is built; files named *_sm90a.cu are built for 90a if 90 is among them")
 
 if(QUIRE_CUDA)
-  find_program(QUIRE_NVCC nvcc HINTS ENV CUDA_HOME PATH_SUFFIXES bin PATHS /usr/local/cuda REQUIRED)
+  # Installed by tools/install_cuda.sh where there is no other.
+  file(GLOB installed_cuda ${PROJECT_SOURCE_DIR}/build/cuda-toolkit/lib/python3*/site-packages/nvidia/cu13)
+  find_program(QUIRE_NVCC nvcc PATH_SUFFIXES bin PATHS /usr/local/cuda ${installed_cuda} REQUIRED)
   set(CMAKE_CUDA_COMPILER ${QUIRE_NVCC})
   set(CMAKE_CUDA_HOST_COMPILER ${CMAKE_CXX_COMPILER})
   set(CMAKE_CUDA_ARCHITECTURES OFF)  # per file, below
@@ -28,8 +30,12 @@ function(quire_cuda_architectures)
       foreach(arch ${QUIRE_CUDA_ARCHITECTURES})
         string(APPEND flags " -gencode=arch=compute_${arch},code=sm_${arch}")
       endforeach()
+      # PTX for processors that are not listed, of the oldest for fp16 and of 80 for bf16.
       list(GET QUIRE_CUDA_ARCHITECTURES 0 oldest)
       string(APPEND flags " -gencode=arch=compute_${oldest},code=compute_${oldest}")
+      if(oldest LESS 80)
+        string(APPEND flags " -gencode=arch=compute_80,code=compute_80")
+      endif()
     endif()
     separate_arguments(flags)
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")

@@ -14,7 +14,7 @@ int max_blocks_per_seq(const InputBatchConfig& config, const KVCacheSpec& spec) 
 
 int64_t arena_bytes(const InputBatchConfig& config, const KVCacheSpec& spec) {
   const auto space = [](int64_t size) { return MirroredArena::space(size, DType::kI32); };
-  const auto num_token_tensors = static_cast<int64_t>(2 + spec.groups.size());
+  const auto num_token_tensors = static_cast<int64_t>(3 + spec.groups.size());
   return num_token_tensors * space(config.max_num_tokens) + space(config.max_num_seqs + 1) +
          space(config.max_num_seqs);
 }
@@ -26,7 +26,7 @@ int64_t block_tables_bytes(const InputBatchConfig& config, const KVCacheSpec& sp
 
 // The first `rows` rows, as the model reads them.
 TensorView head(const MirroredTensor& tensor, int64_t rows) {
-  return tensor.device.rows_view(0, rows);
+  return tensor.device().rows_view(0, rows);
 }
 
 }  // namespace
@@ -38,6 +38,7 @@ InputBatch::InputBatch(const InputBatchConfig& config, const KVCacheSpec& spec,
       max_num_seqs_(config.max_num_seqs),
       arena_(device, arena_bytes(config, spec)),
       token_ids_(arena_.take({config.max_num_tokens}, DType::kI32)),
+      token_sources_(arena_.take({config.max_num_tokens}, DType::kI32)),
       positions_(arena_.take({config.max_num_tokens}, DType::kI32)),
       query_start_loc_(arena_.take({config.max_num_seqs + 1}, DType::kI32)),
       seq_lens_(arena_.take({config.max_num_seqs}, DType::kI32)),
@@ -57,7 +58,9 @@ void InputBatch::build(const SchedulerOutput& step, std::span<RequestRow* const>
   CHECK(step.rows.size() == rows.size() && num_seqs <= max_num_seqs_, num_seqs, " rows");
   CHECK(step.total_num_scheduled_tokens <= max_num_tokens_, step.total_num_scheduled_tokens,
         " tokens in a step of at most ", max_num_tokens_);
-  auto* query_start_loc = query_start_loc_.host.as<int32_t>();
+  arena_.flip();
+  block_tables_arena_.flip();
+  auto* query_start_loc = query_start_loc_.host().as<int32_t>();
   int num_tokens = 0;
   int num_decode_seqs = 0;
   int max_query_len = 0;
@@ -65,7 +68,7 @@ void InputBatch::build(const SchedulerOutput& step, std::span<RequestRow* const>
   for (size_t i = 0; i < rows.size(); ++i) {
     const ScheduledRow& scheduled = step.rows[i];
     query_start_loc[i] = num_tokens;
-    seq_lens_.host.as<int32_t>()[i] =
+    seq_lens_.host().as<int32_t>()[i] =
         scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
     gather_tokens(scheduled, *rows[i], num_tokens);
     gather_blocks(scheduled, *rows[i], i);
@@ -79,7 +82,7 @@ void InputBatch::build(const SchedulerOutput& step, std::span<RequestRow* const>
 }
 
 void InputBatch::set_size(int num_seqs, int num_decode_seqs, int max_query_len, int num_tokens) {
-  query_start_loc_.host.as<int32_t>()[num_seqs] = num_tokens;
+  query_start_loc_.host().as<int32_t>()[num_seqs] = num_tokens;
   batch_.num_tokens = num_tokens;
   batch_.token_ids = head(token_ids_, num_tokens);
   batch_.positions = head(positions_, num_tokens);
@@ -98,13 +101,14 @@ void InputBatch::pad_to(int num_seqs) {
   const int first = batch_.num_tokens;
   CHECK(num_seqs <= std::min(max_num_seqs_, max_num_tokens_), num_seqs, " sequences");
   for (int i = first; i < num_seqs; ++i) {
-    token_ids_.host.as<int32_t>()[i] = 0;
-    positions_.host.as<int32_t>()[i] = 0;
-    query_start_loc_.host.as<int32_t>()[i] = i;
-    seq_lens_.host.as<int32_t>()[i] = 1;
+    token_ids_.host().as<int32_t>()[i] = 0;
+    token_sources_.host().as<int32_t>()[i] = -1;
+    positions_.host().as<int32_t>()[i] = 0;
+    query_start_loc_.host().as<int32_t>()[i] = i;
+    seq_lens_.host().as<int32_t>()[i] = 1;
     for (size_t group = 0; group < batch_.groups.size(); ++group) {
-      slot_mappings_[group].host.as<int32_t>()[i] = 0;
-      block_tables_[group].host.row<int32_t>(i)[0] = 0;
+      slot_mappings_[group].host().as<int32_t>()[i] = 0;
+      block_tables_[group].host().row<int32_t>(i)[0] = 0;
     }
   }
   set_size(num_seqs, num_seqs, 1, num_seqs);
@@ -116,8 +120,8 @@ void InputBatch::upload(Stream& stream) const {
   const int64_t rows = batch_.groups.front().attention.num_seqs;
   for (const MirroredTensor& table : block_tables_) {
     constexpr int64_t kIdBytes = size_of(DType::kI32);
-    stream.device().copy_rows(stream.queue(), table.device.data, table.host.data,
-                              table.host.row_stride * kIdBytes,
+    stream.device().copy_rows(stream.queue(), table.device().data, table.host().data,
+                              table.host().row_stride * kIdBytes,
                               std::max(num_used_blocks_, 1) * kIdBytes, rows);
   }
 }
@@ -126,14 +130,22 @@ void InputBatch::gather_tokens(const ScheduledRow& scheduled, const RequestRow& 
                                int first_token) {
   const int begin = scheduled.num_computed_tokens;
   const int count = scheduled.num_scheduled_tokens;
-  CHECK(begin + count <= static_cast<int>(row.token_ids.size()), "request ", scheduled.id,
-        ": tokens ", begin, " + ", count, " of ", row.token_ids.size());
-  std::copy_n(row.token_ids.data() + begin, count, token_ids_.host.as<int32_t>() + first_token);
-  auto* positions = positions_.host.as<int32_t>() + first_token;
+  CHECK(begin + count <= row.num_tokens(), "request ", scheduled.id, ": tokens ", begin, " + ",
+        count, " of ", row.num_tokens());
+  const int num_known = std::min(count, static_cast<int>(row.token_ids.size()) - begin);
+  auto* token_ids = token_ids_.host().as<int32_t>() + first_token;
+  auto* sources = token_sources_.host().as<int32_t>() + first_token;
+  std::copy_n(row.token_ids.data() + begin, num_known, token_ids);
+  std::fill_n(sources, num_known, -1);
+  if (num_known < count) {
+    token_ids[num_known] = 0;
+    sources[num_known] = row.index_in_flight;
+  }
+  auto* positions = positions_.host().as<int32_t>() + first_token;
   for (int t = 0; t < count; ++t) positions[t] = begin + t;
   for (size_t group = 0; group < slot_mappings_.size(); ++group) {
     const std::vector<int32_t>& blocks = row.block_ids[group];
-    auto* slots = slot_mappings_[group].host.as<int32_t>() + first_token;
+    auto* slots = slot_mappings_[group].host().as<int32_t>() + first_token;
     for (int t = 0; t < count; ++t) {
       const int position = begin + t;
       const auto block = static_cast<size_t>(position / block_size_);
@@ -150,10 +162,10 @@ void InputBatch::gather_blocks(const ScheduledRow& scheduled, const RequestRow& 
   for (size_t group = 0; group < block_tables_.size(); ++group) {
     const std::vector<int32_t>& blocks = row.block_ids[group];
     CHECK(num_blocks <= static_cast<int>(blocks.size()) &&
-              num_blocks <= block_tables_[group].host.shape[1],
+              num_blocks <= block_tables_[group].host().shape[1],
           "request ", scheduled.id, ": ", seq_len, " tokens in ", blocks.size(), " blocks");
     std::copy_n(blocks.data(), num_blocks,
-                block_tables_[group].host.row<int32_t>(static_cast<int64_t>(seq)));
+                block_tables_[group].host().row<int32_t>(static_cast<int64_t>(seq)));
   }
 }
 

@@ -30,12 +30,17 @@ class InputBatch {
   void build(const SchedulerOutput& step, std::span<RequestRow* const> rows);
   // Adds made-up sequences of one token, in the null block, to a step of single tokens.
   void pad_to(int num_seqs);
-  // Queues the copy to the device.  The step must be done before the next build().
+  // Queues the copy to the device.
   void upload(Stream& stream) const;
 
   const ForwardBatch& forward_batch() const { return batch_; }
+  // [num_tokens] i32: for each token, its place among the last step's samples, or -1 if token_ids
+  // has it already.
+  TensorView token_sources() const {
+    return token_sources_.device().rows_view(0, batch_.num_tokens);
+  }
   // Index in the step's tokens of the first token of step.rows[i].
-  int query_start(size_t i) const { return query_start_loc_.host.as<int32_t>()[i]; }
+  int query_start(size_t i) const { return query_start_loc_.host().as<int32_t>()[i]; }
 
  private:
   void gather_tokens(const ScheduledRow& scheduled, const RequestRow& row, int first_token);
@@ -47,6 +52,7 @@ class InputBatch {
   int max_num_seqs_;
   MirroredArena arena_;
   MirroredTensor token_ids_;                   // [max_num_tokens] i32
+  MirroredTensor token_sources_;               // [max_num_tokens] i32
   MirroredTensor positions_;                   // [max_num_tokens] i32
   MirroredTensor query_start_loc_;             // [max_num_seqs + 1] i32
   MirroredTensor seq_lens_;                    // [max_num_seqs] i32

@@ -5,15 +5,15 @@
 namespace quire {
 
 PendingStep ModelRunner::launch(std::shared_ptr<const SchedulerOutput> step) {
-  auto output = std::make_shared<ModelRunnerOutput>();
+  auto flight = std::make_shared<StepInFlight>();
   const uint64_t ticket = worker_.post([executor = executor_.get(), step = std::move(step),
-                                        output] { *output = executor->execute(*step); });
-  return {ticket, std::move(output)};
+                                        flight] { executor->launch(*step, flight); });
+  return {ticket, std::move(flight)};
 }
 
 ModelRunnerOutput ModelRunner::collect(PendingStep pending) {
   worker_.wait(pending.ticket);
-  return std::move(*pending.output);
+  return executor_->collect(*pending.flight);
 }
 
 }  // namespace quire

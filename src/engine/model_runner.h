@@ -13,7 +13,7 @@ namespace quire {
 // A step that the device has been given.
 struct PendingStep {
   uint64_t ticket = 0;
-  std::shared_ptr<ModelRunnerOutput> output;  // written by the device until the ticket is done
+  std::shared_ptr<StepInFlight> flight;  // touched by the device thread until the ticket is done
 };
 
 // Thread: one owner (the engine thread); the executor is touched by the device thread only.

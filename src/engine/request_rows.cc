@@ -34,9 +34,14 @@ void RequestRows::apply(const SchedulerOutput& step) {
 }
 
 RequestRow& RequestRows::at(RequestId id) {
+  RequestRow* row = find(id);
+  CHECK(row != nullptr, "no row of request ", id);
+  return *row;
+}
+
+RequestRow* RequestRows::find(RequestId id) {
   const auto found = rows_.find(id);
-  CHECK(found != rows_.end(), "no row of request ", id);
-  return *found->second;
+  return found == rows_.end() ? nullptr : found->second.get();
 }
 
 void RequestRows::create(const NewRequestData& data) {
@@ -49,6 +54,8 @@ void RequestRows::create(const NewRequestData& data) {
   }
   const EngineRequest& request = *data.request;
   row->request = data.request;
+  row->index_in_flight = -1;
+  row->generation = num_created_++;
   row->tracks_token_uses = has_penalties(*request.params);
   row->token_ids.reserve(request.prompt_token_ids.size() + static_cast<size_t>(request.max_tokens));
   row->token_ids.assign(request.prompt_token_ids.begin(), request.prompt_token_ids.end());

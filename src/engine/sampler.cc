@@ -126,7 +126,8 @@ void Sampler::sample(Stream& stream, const TensorView& logits,
   if (targets.empty()) return;
   keep_raw_logits(stream, logits, targets);
   process(stream, logits, targets);
-  draw(stream, logits, targets);
+  queue(stream, logits, targets);
+  stream.synchronize();
   take_tokens(targets);
   report_logprobs(stream);
 }
@@ -186,42 +187,54 @@ void Sampler::process(Stream& stream, const TensorView& logits,
     stream.copy(device_row(i), host_row(i), row_bytes);
 }
 
-void Sampler::draw(Stream& stream, const TensorView& logits,
-                   std::span<const SamplingTarget> targets) {
+void Sampler::queue(Stream& stream, const TensorView& logits,
+                    std::span<const SamplingTarget> targets) {
   const auto rows = static_cast<int64_t>(targets.size());
+  parameters_.flip();
+  results_.flip();
   for (size_t i = 0; i < targets.size(); ++i) {
     const RequestRow& row = *targets[i].row;
     const SamplingParams& params = row.params();
-    temperature_.host.as<float>()[i] = effective_temperature(params.temperature);
-    top_k_.host.as<int32_t>()[i] = std::max(params.top_k, 0);
-    top_p_.host.as<float>()[i] = params.top_p;
-    min_p_.host.as<float>()[i] = params.min_p;
-    seeds_.host.as<uint64_t>()[i] = row.request->seed;
-    positions_.host.as<uint64_t>()[i] = row.token_ids.size();
+    temperature_.host().as<float>()[i] = effective_temperature(params.temperature);
+    top_k_.host().as<int32_t>()[i] = std::max(params.top_k, 0);
+    top_p_.host().as<float>()[i] = params.top_p;
+    min_p_.host().as<float>()[i] = params.min_p;
+    seeds_.host().as<uint64_t>()[i] = row.request->seed;
+    positions_.host().as<uint64_t>()[i] = static_cast<uint64_t>(row.num_tokens());
   }
   parameters_.upload(stream);
   kernels_.sample(stream, {.logits = logits.rows_view(0, rows),
-                           .temperature = temperature_.device.rows_view(0, rows),
-                           .top_k = top_k_.device.rows_view(0, rows),
-                           .top_p = top_p_.device.rows_view(0, rows),
-                           .min_p = min_p_.device.rows_view(0, rows),
-                           .seeds = seeds_.device.as<uint64_t>(),
-                           .positions = positions_.device.as<uint64_t>(),
-                           .out = sampled_.device.rows_view(0, rows)});
+                           .temperature = temperature_.device().rows_view(0, rows),
+                           .top_k = top_k_.device().rows_view(0, rows),
+                           .top_p = top_p_.device().rows_view(0, rows),
+                           .min_p = min_p_.device().rows_view(0, rows),
+                           .seeds = seeds_.device().as<uint64_t>(),
+                           .positions = positions_.device().as<uint64_t>(),
+                           .out = sampled_.device().rows_view(0, rows)});
   results_.download(stream);
-  stream.synchronize();
+}
+
+bool Sampler::can_queue(const RequestRow& row) {
+  return !row.params().logprobs &&
+         std::ranges::none_of(logits_processors(),
+                              [&](const auto& processor) { return processor.applies(row); });
+}
+
+std::span<const int32_t> Sampler::tokens(int slot) const {
+  const TensorView sampled = sampled_.host(slot);
+  return {sampled.as<const int32_t>(), static_cast<size_t>(sampled.rows())};
+}
+
+void report_token(int32_t token_id, RowOutput& output) {
+  if (token_id < 0 && output.failure == RowFailure::kNone) output.failure = RowFailure::kCorrupted;
+  if (output.failure == RowFailure::kNone) output.sampled_token_ids.push_back(token_id);
 }
 
 void Sampler::take_tokens(std::span<const SamplingTarget> targets) {
   for (size_t i = 0; i < targets.size(); ++i) {
-    int32_t token_id = sampled_.host.as<int32_t>()[i];
-    RowOutput& output = *targets[i].output;
-    if (token_id < 0 || token_id >= vocab_size_) {
-      if (output.failure == RowFailure::kNone) output.failure = RowFailure::kCorrupted;
-      token_id = 0;
-    }
-    targets[i].row->append(token_id);
-    if (output.failure == RowFailure::kNone) output.sampled_token_ids.push_back(token_id);
+    const int32_t token_id = sampled_.host().as<int32_t>()[i];
+    targets[i].row->append(std::max(token_id, 0));
+    report_token(token_id, *targets[i].output);
   }
 }
 

@@ -19,10 +19,26 @@ struct SamplingTarget {
 // Number of most likely tokens to report; a request's -1 stands for the whole vocabulary.
 int32_t resolve_num_top(int requested, int vocab_size);
 
-// Thread: device.
+// Writes a sampled token to the output; -1, no token, is a failure.
+void report_token(int32_t token_id, RowOutput& output);
+
+// Thread: device, but for tokens().
 class Sampler {
  public:
   Sampler(const KernelTable& kernels, int max_num_seqs, int vocab_size);
+
+  // Whether the row's next token can be drawn without the host: no logits processor, no
+  // log-probabilities.
+  static bool can_queue(const RequestRow& row);
+  // Queues the draw of one token per target and the copy of the tokens to the host.  Requires:
+  // can_queue(row) of all.  logits: [targets, vocab] f32 on the device, overwritten.
+  void queue(Stream& stream, const TensorView& logits, std::span<const SamplingTarget> targets);
+  // The tokens of a queue() once they are on the host: [targets] i32, -1 where none could be drawn.
+  // `slot`: results_slot() after the call; kept until the call after the next.  Any thread.
+  std::span<const int32_t> tokens(int slot) const;
+  int results_slot() const { return results_.slot(); }
+  // The tokens of the last queue() on the device, for feed_tokens.
+  const TensorView& tokens_on_device() const { return sampled_.device(); }
 
   // Draws one token per target, appends it to the row and writes it to the output, with
   // log-probabilities of the unmodified logits where asked for.  Waits for the device.
@@ -43,7 +59,6 @@ class Sampler {
   // Runs the logits processors of the rows that have some, on the host.
   void process(Stream& stream, const TensorView& logits, std::span<const SamplingTarget> targets);
   void process_row(const SamplingTarget& target, std::span<float> logits) const;
-  void draw(Stream& stream, const TensorView& logits, std::span<const SamplingTarget> targets);
   void take_tokens(std::span<const SamplingTarget> targets);
   void report_logprobs(Stream& stream);
 

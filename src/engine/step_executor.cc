@@ -48,10 +48,13 @@ std::vector<int> StepExecutor::decode_buckets() const {
   return buckets;
 }
 
-ModelRunnerOutput StepExecutor::execute(const SchedulerOutput& step) {
-  ModelRunnerOutput output{.step_id = step.step_id, .rows = {}};
+void StepExecutor::launch(const SchedulerOutput& step, std::shared_ptr<StepInFlight> flight) {
+  // The step before may still run; the one before that has been collected.
+  absorb_tokens(1);
   rows_.apply(step);
-  if (step.empty()) return output;
+  ModelRunnerOutput& output = flight->output_;
+  output.step_id = step.step_id;
+  if (step.empty()) return;
   step_rows_.clear();
   targets_.clear();
   output.rows.resize(step.rows.size());
@@ -60,12 +63,69 @@ ModelRunnerOutput StepExecutor::execute(const SchedulerOutput& step) {
     output.rows[i].id = step.rows[i].id;
     if (step.rows[i].samples) targets_.push_back({step_rows_[i], &output.rows[i]});
   }
+  const bool queues = can_queue();
+  if (!queues) absorb_tokens(0);
   batch_.build(step, step_rows_);
   const TensorView logits = is_plain_decode(step) ? run_decode(static_cast<int>(step.rows.size()))
                                                   : run_model(step, output);
-  sampler_.sample(stream_, logits, targets_);
-  stream_.synchronize();  // the next step overwrites the inputs
-  return output;
+  if (queues) {
+    queue_sampling(step, logits, *flight);
+    in_flight_.push_back(std::move(flight));
+  } else {
+    sampler_.sample(stream_, logits, targets_);
+    stream_.synchronize();  // a step without targets, too, ends before its inputs are overwritten
+  }
+}
+
+bool StepExecutor::can_queue() const {
+  return !stream_.device().is_host() && std::ranges::all_of(step_rows_, [](const RequestRow* row) {
+    return Sampler::can_queue(*row) && !row->params().prompt_logprobs;
+  });
+}
+
+void StepExecutor::queue_sampling(const SchedulerOutput& step, const TensorView& logits,
+                                  StepInFlight& flight) {
+  if (!targets_.empty()) sampler_.queue(stream_, logits, targets_);
+  flight.results_slot_ = sampler_.results_slot();
+  flight.number_ = ++num_queued_;
+  for (size_t i = 0; i < step.rows.size(); ++i) {
+    if (!step.rows[i].samples) continue;
+    step_rows_[i]->index_in_flight = static_cast<int32_t>(flight.targets_.size());
+    step_rows_[i]->step_in_flight = flight.number_;
+    flight.targets_.push_back({step.rows[i].id, step_rows_[i]->generation, i});
+  }
+  flight.device_ = &stream_.device();
+  flight.event_ = flight.device_->create_event();
+  flight.device_->record_event(stream_.queue(), flight.event_);
+}
+
+void StepExecutor::absorb_tokens(size_t num_left) {
+  for (; in_flight_.size() > num_left; in_flight_.pop_front()) {
+    const StepInFlight& flight = *in_flight_.front();
+    flight.device_->wait_event(flight.event_);
+    const std::span<const int32_t> tokens = sampler_.tokens(flight.results_slot_);
+    for (size_t i = 0; i < flight.targets_.size(); ++i) {
+      RequestRow* row = rows_.find(flight.targets_[i].id);
+      if (row == nullptr || row->generation != flight.targets_[i].row_generation) continue;
+      row->append(std::max(tokens[i], 0));
+      if (row->step_in_flight == flight.number_) row->index_in_flight = -1;
+    }
+  }
+}
+
+ModelRunnerOutput StepExecutor::collect(StepInFlight& flight) const {
+  if (flight.event_ != nullptr) {
+    flight.device_->wait_event(flight.event_);
+    const std::span<const int32_t> tokens = sampler_.tokens(flight.results_slot_);
+    for (size_t i = 0; i < flight.targets_.size(); ++i) {
+      report_token(tokens[i], flight.output_.rows[flight.targets_[i].row_index]);
+    }
+  }
+  return std::move(flight.output_);
+}
+
+StepInFlight::~StepInFlight() {
+  if (event_ != nullptr) device_->destroy_event(event_);
 }
 
 bool StepExecutor::is_plain_decode(const SchedulerOutput& step) const {
@@ -81,19 +141,29 @@ TensorView StepExecutor::run_decode(int num_seqs) {
   const int bucket = *graphs_.bucket_for(num_seqs);
   batch_.pad_to(bucket);
   batch_.upload(stream_);
-  std::iota(logit_indices_.host.as<int32_t>(), logit_indices_.host.as<int32_t>() + bucket, 0);
+  logit_indices_arena_.flip();
+  std::iota(logit_indices_.host().as<int32_t>(), logit_indices_.host().as<int32_t>() + bucket, 0);
   logit_indices_arena_.upload(stream_);
   graphs_.run(bucket, [&] {
     ForwardContext context = this->context();
+    feed_tokens();
     model_.forward(context, hidden_.view().rows_view(0, bucket));
     compute_logits(context, bucket);
   });
   return logits_.view().rows_view(0, num_seqs);
 }
 
+void StepExecutor::feed_tokens() {
+  if (kernels_.feed_tokens == nullptr) return;  // the host knows all tokens
+  kernels_.feed_tokens(stream_, {.ids = batch_.forward_batch().token_ids,
+                                 .sources = batch_.token_sources(),
+                                 .from = sampler_.tokens_on_device()});
+}
+
 TensorView StepExecutor::run_model(const SchedulerOutput& step, ModelRunnerOutput& output) {
   ForwardContext context = this->context();
   batch_.upload(stream_);
+  feed_tokens();
   model_.forward(context, hidden_.view().rows_view(0, step.total_num_scheduled_tokens));
   for (size_t i = 0; i < step.rows.size(); ++i) {
     if (step_rows_[i]->params().prompt_logprobs) {
@@ -101,7 +171,8 @@ TensorView StepExecutor::run_model(const SchedulerOutput& step, ModelRunnerOutpu
     }
   }
   if (targets_.empty()) return {};
-  auto* indices = logit_indices_.host.as<int32_t>();
+  logit_indices_arena_.flip();
+  auto* indices = logit_indices_.host().as<int32_t>();
   int num_targets = 0;
   for (size_t i = 0; i < step.rows.size(); ++i) {
     if (!step.rows[i].samples) continue;
@@ -122,7 +193,7 @@ void StepExecutor::report_prompt_logprobs(ForwardContext& context, const Schedul
   const int32_t num_top = resolve_num_top(*row.params().prompt_logprobs, model_.vocab_size());
   for (int chunk = begin; chunk < end; chunk += kMaxPromptLogprobRows) {
     const int rows = std::min(kMaxPromptLogprobRows, end - chunk);
-    auto* indices = logit_indices_.host.as<int32_t>();
+    auto* indices = logit_indices_.host().as<int32_t>();
     for (int i = 0; i < rows; ++i) indices[i] = batch_.query_start(row_index) + chunk - begin + i;
     logit_indices_arena_.upload(stream_);
     const TensorView logits = compute_logits(context, rows);
@@ -144,7 +215,7 @@ TensorView StepExecutor::compute_logits(ForwardContext& context, int rows) {
   const TensorView logits = logits_.view().rows_view(0, rows);
   kernels_.gather_rows(
       stream_,
-      {.x = hidden_.view(), .indices = logit_indices_.device.rows_view(0, rows), .out = hidden});
+      {.x = hidden_.view(), .indices = logit_indices_.device().rows_view(0, rows), .out = hidden});
   model_.compute_logits(context, hidden, logits);
   return logits;
 }

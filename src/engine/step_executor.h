@@ -1,6 +1,8 @@
 // One step on the device: rows, inputs, model, sampling.  Runs what it is told; chooses nothing.
 #pragma once
 
+#include <deque>
+#include <memory>
 #include <vector>
 
 #include "engine/graph_runner.h"
@@ -19,8 +21,33 @@ struct StepExecutorConfig {
   DType dtype = DType::kF32;  // of the weights and of the KV cache
 };
 
-// Thread: device.  Device memory is taken at construction, but for the stream's workspace, which
-// grows to the largest step seen.
+// A step whose work is queued on the device.  Made by launch(), ended by collect().
+class StepInFlight {
+ public:
+  StepInFlight() = default;
+  ~StepInFlight();
+  StepInFlight(const StepInFlight&) = delete;
+  StepInFlight& operator=(const StepInFlight&) = delete;
+
+ private:
+  friend class StepExecutor;
+  struct Target {
+    RequestId id = 0;
+    int64_t row_generation = 0;
+    size_t row_index = 0;  // in the step
+  };
+
+  ModelRunnerOutput output_;
+  int64_t number_ = 0;
+  // Tokens that the host has yet to take: none if launch() has waited for them.
+  std::vector<Target> targets_;
+  int results_slot_ = 0;
+  const Device* device_ = nullptr;
+  void* event_ = nullptr;  // after the last of the step's work; null if that is done
+};
+
+// Thread: device, but for collect().  Device memory is taken at construction, but for the stream's
+// workspace, which grows to the largest step seen.
 class StepExecutor {
  public:
   // All references outlive this object.
@@ -28,15 +55,26 @@ class StepExecutor {
                Stream& stream);
 
   // Applies the step's changes to the rows, computes its tokens and samples.  The only way to run
-  // the model, for warm-up too.
-  ModelRunnerOutput execute(const SchedulerOutput& step);
+  // the model, for warm-up too.  On a device with a queue it returns before that is done, unless a
+  // row needs the host between logits and token.
+  void launch(const SchedulerOutput& step, std::shared_ptr<StepInFlight> flight);
+  // Waits for the step.  Any thread; in the order of launches, each before the launch after the
+  // next.
+  ModelRunnerOutput collect(StepInFlight& flight) const;
 
   // Batch sizes of decode steps that are worth a warm-up each, ascending.
   std::vector<int> decode_buckets() const;
 
  private:
+  // Appends the tokens of all launched steps but the last `num_left` to their rows.
+  void absorb_tokens(size_t num_left);
+  bool can_queue() const;
+  // Queues sampling, and makes the sampled tokens' places known to their rows.
+  void queue_sampling(const SchedulerOutput& step, const TensorView& logits, StepInFlight& flight);
   // Whether the step samples one token from one token of every row.
   bool is_plain_decode(const SchedulerOutput& step) const;
+  // Puts tokens that only the device knows in their places among the inputs.
+  void feed_tokens();
   // Logits of every row, in order.
   TensorView run_decode(int num_seqs);
   TensorView run_model(const SchedulerOutput& step, ModelRunnerOutput& output);
@@ -64,6 +102,8 @@ class StepExecutor {
   MirroredTensor logit_indices_;        // [max logit rows] i32: tokens of this step
   std::vector<RequestRow*> step_rows_;  // of the step's rows, in order
   std::vector<SamplingTarget> targets_;
+  std::deque<std::shared_ptr<StepInFlight>> in_flight_;  // whose tokens are not in the rows yet
+  int64_t num_queued_ = 0;
   GraphRunner graphs_;
 };
 

@@ -16,6 +16,14 @@ struct EmbeddingArgs {
 };
 using EmbeddingFn = void (*)(Stream&, const EmbeddingArgs&);
 
+// ids[i] = from[sources[i]] where sources[i] >= 0: tokens that only the device knows yet.
+struct FeedTokensArgs {
+  TensorView ids;      // [tokens] i32
+  TensorView sources;  // [tokens] i32
+  TensorView from;     // i32; -1, a row without a token, feeds 0
+};
+using FeedTokensFn = void (*)(Stream&, const FeedTokensArgs&);
+
 // out[i] = x[indices[i]].
 struct GatherRowsArgs {
   TensorView x;        // [tokens, hidden] f32

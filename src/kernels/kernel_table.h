@@ -29,6 +29,7 @@ struct KernelTable {
   AddFn add = nullptr;
   SoftcapFn softcap = nullptr;
   EmbeddingFn embedding = nullptr;
+  FeedTokensFn feed_tokens = nullptr;  // only where steps are queued
   GatherRowsFn gather_rows = nullptr;
   RopeFn rope = nullptr;
   KVCacheWriteFn kv_cache_write = nullptr;

@@ -94,13 +94,21 @@ TEST(Sample, GreedyTakesTheSmallestIdAmongEquals) {
   }
 }
 
-TEST(Sample, GreedyGivesATokenEvenOfNaNs) {
+TEST(Sample, ARowOfWhichNothingCanBeDrawnGivesMinusOneAndDisturbsNoOther) {
   TestStream test;
-  const Tensor logits = nans(1, 100);
+  const float inf = std::numeric_limits<float>::infinity();
   for (const KernelTable* table : all_tables()) {
-    EXPECT_EQ(sample(*table, test.stream, logits.view(), {.temperature = 0.0F}, 1),
-              (std::vector<int32_t>{0}))
-        << table->name;
+    for (const float temperature : {0.0F, 1.0F}) {
+      Tensor logits({4, 100}, DType::kF32);
+      logits.view().row<float>(0)[50] = std::nanf("");
+      std::fill_n(logits.view().row<float>(1), 100, -inf);
+      logits.view().row<float>(2)[7] = inf;
+      std::fill_n(logits.view().row<float>(3), 100, -inf);
+      logits.view().row<float>(3)[9] = 1.0F;
+      EXPECT_EQ(sample(*table, test.stream, logits.view(), {.temperature = temperature}, 4),
+                (std::vector<int32_t>{-1, -1, -1, 9}))
+          << table->name;
+    }
   }
 }
 

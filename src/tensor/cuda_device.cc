@@ -75,6 +75,24 @@ void synchronize(void* queue) {
   check(cudaStreamSynchronize(stream_of(queue)), "a kernel or copy failed");
 }
 
+cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
+
+void* create_event() {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+  return event;
+}
+
+void record_event(void* queue, void* event) {
+  check(cudaEventRecord(event_of(event), stream_of(queue)), "cudaEventRecord");
+}
+
+void wait_event(void* event) {
+  check(cudaEventSynchronize(event_of(event)), "a kernel or copy failed");
+}
+
+void destroy_event(void* event) { (void)cudaEventDestroy(event_of(event)); }
+
 void begin_capture(void* queue) {
   check(cudaStreamBeginCapture(stream_of(queue), cudaStreamCaptureModeThreadLocal),
         "cudaStreamBeginCapture");
@@ -117,6 +135,10 @@ const Device* cuda_device() {
                                   .copy = copy,
                                   .copy_rows = copy_rows,
                                   .synchronize = synchronize,
+                                  .create_event = create_event,
+                                  .record_event = record_event,
+                                  .wait_event = wait_event,
+                                  .destroy_event = destroy_event,
                                   .begin_capture = begin_capture,
                                   .end_capture = end_capture,
                                   .launch_graph = launch_graph,

@@ -34,6 +34,13 @@ struct Device {
   // Waits for what was queued.  Throws DeviceError if any of it failed.
   void (*synchronize)(void* queue) = nullptr;
 
+  // A mark in the queue, for which the host can wait while later work runs.  wait_event() throws
+  // DeviceError if what was queued before the mark failed.  Null on the CPU.
+  void* (*create_event)() = nullptr;
+  void (*record_event)(void* queue, void* event) = nullptr;
+  void (*wait_event)(void* event) = nullptr;
+  void (*destroy_event)(void* event) = nullptr;
+
   // Recorded work that is replayed as one.  Null on a device that has no launches to save.
   void (*begin_capture)(void* queue) = nullptr;
   void* (*end_capture)(void* queue) = nullptr;  // the graph

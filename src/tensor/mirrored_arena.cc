@@ -7,10 +7,18 @@ namespace {
 constexpr int64_t kAlignment = 256;
 }  // namespace
 
+TensorView MirroredTensor::host() const { return host(arena_->slot()); }
+
+TensorView MirroredTensor::host(int slot) const {
+  TensorView view = device_;
+  view.data = arena_->host_data(slot) + (device_.as<std::byte>() - arena_->device_.data());
+  return view;
+}
+
 MirroredArena::MirroredArena(const Device& device, int64_t num_bytes) : device_(num_bytes, device) {
   if (device.is_host()) return;
-  staging_ = Buffer::staging(num_bytes, device);
-  std::memset(staging_.data(), 0, static_cast<size_t>(num_bytes));
+  staging_ = Buffer::staging(kNumSlots * num_bytes, device);
+  std::memset(staging_.data(), 0, static_cast<size_t>(staging_.num_bytes()));
 }
 
 int64_t MirroredArena::space(int64_t num_elements, DType dtype) {
@@ -18,20 +26,18 @@ int64_t MirroredArena::space(int64_t num_elements, DType dtype) {
 }
 
 MirroredTensor MirroredArena::take(Shape shape, DType dtype) {
-  const int64_t begin = used_;
+  const TensorView device(device_.data() + used_, shape, dtype);
   used_ += space(shape.num_elements(), dtype);
   CHECK(used_ <= device_.num_bytes(), used_, " bytes of ", device_.num_bytes());
-  const TensorView device(device_.data() + begin, shape, dtype);
-  if (staging_.num_bytes() == 0) return {.host = device, .device = device};
-  return {.host = TensorView(staging_.data() + begin, shape, dtype), .device = device};
+  return {*this, device};
 }
 
 void MirroredArena::upload(Stream& stream) const {
-  if (staging_.num_bytes() > 0) stream.copy(device_.data(), staging_.data(), used_);
+  if (!is_host()) stream.copy(device_.data(), host_data(slot_), used_);
 }
 
 void MirroredArena::download(Stream& stream) const {
-  if (staging_.num_bytes() > 0) stream.copy(staging_.data(), device_.data(), used_);
+  if (!is_host()) stream.copy(host_data(slot_), device_.data(), used_);
 }
 
 }  // namespace quire

@@ -324,7 +324,9 @@ cublasStatus_t CublasLt::run(Stream& stream, const Product& product, void* out,
 // never destroyed: at the end of the process the driver may be gone before it.
 CublasLt* cublaslt() {
   static CublasLt* const kLibrary = []() -> CublasLt* {
-    for (const char* name : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"}) {
+    // By the loader's rules, then where it was when this was built.
+    for (const char* name : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so",
+                             QUIRE_CUDA_LIBRARY_DIR "/libcublasLt.so.13"}) {
       void* library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
       if (library != nullptr) return new CublasLt(library);
     }

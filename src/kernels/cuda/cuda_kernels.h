@@ -17,6 +17,7 @@ void cuda_activation(Stream& stream, const ActivationArgs& args);
 void cuda_add(Stream& stream, const AddArgs& args);
 void cuda_softcap(Stream& stream, const SoftcapArgs& args);
 void cuda_embedding(Stream& stream, const EmbeddingArgs& args);
+void cuda_feed_tokens(Stream& stream, const FeedTokensArgs& args);
 void cuda_gather_rows(Stream& stream, const GatherRowsArgs& args);
 void cuda_rope(Stream& stream, const RopeArgs& args);
 void cuda_kv_cache_write(Stream& stream, const KVCacheWriteArgs& args);

@@ -1,9 +1,13 @@
+#include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/cuda_kernels.h"
 
 namespace quire {
 
 const KernelTable* cuda_table() {
-  static const KernelTable kTable{.name = "cuda",
+  if (cuda_device() == nullptr) return nullptr;
+  static const KernelTable kTable{.name = cublaslt() != nullptr
+                                              ? "cuda"
+                                              : "cuda, slow without libcublasLt.so.13 of CUDA 13",
                                   .device = cuda_device(),
                                   .activations_have_weight_dtype = true,
                                   .pack_weight = cuda_pack_weight,
@@ -15,6 +19,7 @@ const KernelTable* cuda_table() {
                                   .add = cuda_add,
                                   .softcap = cuda_softcap,
                                   .embedding = cuda_embedding,
+                                  .feed_tokens = cuda_feed_tokens,
                                   .gather_rows = cuda_gather_rows,
                                   .rope = cuda_rope,
                                   .kv_cache_write = cuda_kv_cache_write,
@@ -22,7 +27,7 @@ const KernelTable* cuda_table() {
                                   .paged_attention = cuda_paged_attention,
                                   .sample = cuda_sample,
                                   .logprobs = cuda_logprobs};
-  return kTable.device == nullptr ? nullptr : &kTable;
+  return &kTable;
 }
 
 }  // namespace quire

@@ -46,6 +46,13 @@ __global__ void look_up(const LookupParams<From, Out> params) {
   store_floats(values, out);
 }
 
+__global__ void feed(int32_t* ids, const int32_t* sources, const int32_t* from, int num_tokens) {
+  allow_next_kernel();
+  wait_for_previous_kernel();
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < num_tokens && sources[i] >= 0) ids[i] = max(from[sources[i]], 0);
+}
+
 template <typename From, typename Out>
 void launch_look_up(Stream& stream, const char* name, const LookupParams<From, Out>& params) {
   if (params.num_rows == 0) return;
@@ -77,6 +84,16 @@ void cuda_embedding(Stream& stream, const EmbeddingArgs& args) {
                               .scale = args.scale,
                               .accumulate = args.accumulate});
   });
+}
+
+void cuda_feed_tokens(Stream& stream, const FeedTokensArgs& args) {
+  constexpr unsigned kThreads = 128;
+  const auto num_tokens = static_cast<unsigned>(args.ids.rows());
+  if (num_tokens == 0) return;
+  launch(stream, "feed_tokens", feed,
+         {.grid = dim3((num_tokens + kThreads - 1) / kThreads), .block = dim3(kThreads)},
+         args.ids.as<int32_t>(), args.sources.as<const int32_t>(), args.from.as<const int32_t>(),
+         static_cast<int>(num_tokens));
 }
 
 void cuda_gather_rows(Stream& stream, const GatherRowsArgs& args) {
