@@ -20,6 +20,7 @@ struct Shape {
   int head_dim = 128;
   float softcap = 0.0F;
   int sliding_window = 0;
+  bool ragged = false;  // lengths from next to nothing to twice `length`
 };
 
 int64_t kv_bytes(const Shape& shape) {
@@ -33,8 +34,9 @@ class AttentionStep {
   AttentionStep(CudaBench& bench, const Shape& shape)
       : bench_(bench),
         shape_(shape),
-        blocks_per_seq_((shape.length + kBlockSize - 1) / kBlockSize),
-        num_caches_(static_cast<int>(2 * kL2Bytes / kv_bytes(shape)) + 1) {
+        blocks_per_seq_(((shape.ragged ? 2 : 1) * shape.length + kBlockSize - 1) / kBlockSize),
+        num_caches_(static_cast<int>(2 * kL2Bytes / kv_bytes(shape)) + 1),
+        plan_scope_(bench.stream().workspace()) {
     const int num_tokens = shape.num_seqs * shape.num_queries;
     q_ = bench.random({num_tokens, kHeads * shape.head_dim}, DType::kBF16);
     out_ = bench.random({num_tokens, kHeads * shape.head_dim}, DType::kBF16);
@@ -43,6 +45,9 @@ class AttentionStep {
           bench.random({num_blocks() * kBlockSize, 2 * kKVHeads * shape.head_dim}, DType::kBF16));
     }
     std::vector<int32_t> lengths(static_cast<size_t>(shape.num_seqs), shape.length);
+    for (int i = 0; shape.ragged && i < shape.num_seqs; ++i) {
+      lengths[static_cast<size_t>(i)] = shape.length * (2 * i + 1) / shape.num_seqs;
+    }
     std::vector<int32_t> starts(lengths.size() + 1);
     for (size_t i = 0; i < starts.size(); ++i) {
       starts[i] = static_cast<int32_t>(i) * shape.num_queries;
@@ -67,7 +72,9 @@ class AttentionStep {
 
   int num_caches() const { return num_caches_; }
 
+  // A step plans once, before its first layer.
   void run(int i) {
+    if (i == 0) plan();
     const int64_t block_bytes =
         int64_t{2} * kKVHeads * kBlockSize * shape_.head_dim * size_of(DType::kBF16);
     const Tensor& cache = caches_[static_cast<size_t>(i % num_caches_)];
@@ -88,6 +95,15 @@ class AttentionStep {
   }
 
  private:
+  void plan() {
+    batch_.plan = bench_.table().plan_attention(bench_.stream(),
+                                                {.batch = &batch_,
+                                                 .shape = {.num_heads = kHeads,
+                                                           .num_kv_heads = kKVHeads,
+                                                           .head_dim = shape_.head_dim,
+                                                           .sliding_window = shape_.sliding_window,
+                                                           .dtype = DType::kBF16}});
+  }
   int64_t num_blocks() const { return int64_t{blocks_per_seq_} * shape_.num_seqs; }
   Tensor upload(const std::vector<int32_t>& values, quire::Shape shape) {
     return bench_.upload(TensorView(const_cast<int32_t*>(values.data()), shape, DType::kI32));
@@ -97,6 +113,7 @@ class AttentionStep {
   const Shape shape_;
   const int blocks_per_seq_;
   const int num_caches_;
+  const Workspace::Scope plan_scope_;
   Tensor q_, out_;
   std::vector<Tensor> caches_;
   Tensor seq_lens_, query_start_loc_, block_table_;
@@ -109,6 +126,7 @@ std::string name_of(const char* phase, const Shape& shape) {
   if (shape.num_queries > 1 && shape.num_queries < shape.length) {
     name += "/chunk" + std::to_string(shape.num_queries);
   }
+  if (shape.ragged) name += "/ragged";
   if (shape.softcap > 0.0F) name += "/softcap";
   if (shape.sliding_window > 0) name += "/window" + std::to_string(shape.sliding_window);
   return name;
@@ -118,7 +136,8 @@ void decode(CudaBench& bench, const Shape& shape) {
   const std::string name = name_of("decode", shape);
   if (!bench.wants(name)) return;
   AttentionStep step(bench, shape);
-  const int per_graph = std::max(8, step.num_caches());
+  constexpr int kLayers = 32;
+  const int per_graph = std::max(kLayers, step.num_caches());
   bench.measure(name, CudaBench::Roof::kBytes, static_cast<double>(kv_bytes(shape)), per_graph,
                 [&](int i) { step.run(i); });
 }
@@ -149,6 +168,7 @@ void bench_attention(CudaBench& bench) {
   decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 8192});
   decode(bench, {.num_seqs = 256, .num_queries = 1, .length = 1024});
   decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 4096, .head_dim = 64});
+  decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 2048, .ragged = true});
   decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 4096, .head_dim = 256});
 
   prefill(bench, {.num_seqs = 1, .num_queries = 1024, .length = 1024});

@@ -19,7 +19,7 @@ struct LLMOptions {
   std::string dtype = "auto";
   std::string load_format = "auto";
   int max_model_len = 0;  // 0 = the model's
-  int max_num_seqs = 256;
+  int max_num_seqs = 0;               // 0 = 256, on a GPU 1024
   int max_num_batched_tokens = 0;     // 0 = chosen
   int64_t kv_cache_memory_bytes = 0;  // 0 = chosen
   bool enable_prefix_caching = true;

@@ -67,10 +67,11 @@ void add_cache_flags(CLI::App& app, EngineConfig& config) {
 
 void add_scheduler_flags(CLI::App& app, EngineConfig& config) {
   app.option_defaults()->group("Scheduler");
-  add_human_int(app, "--max-num-seqs", config.max_num_seqs, "Sequences running at once", 1);
+  add_human_int(app, "--max-num-seqs", config.max_num_seqs, "Sequences running at once", 1)
+      ->default_str("256; GPU: 1024");
   add_human_int(app, "--max-num-batched-tokens", config.max_num_batched_tokens,
                 "Tokens in one step; larger favours throughput, smaller keeps streams even", 1)
-      ->default_str("2048");
+      ->default_str("2048; GPU: 8192");
   add_switch(app, "enable-chunked-prefill", config.enable_chunked_prefill,
              "Split long prompts over several steps");
   add_human_int(app, "--long-prefill-token-threshold", config.long_prefill_token_threshold,

@@ -117,7 +117,7 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
                 .num_blocks = resolved.scheduler.num_blocks,
                 .kv_cache_bytes = resolved.scheduler.num_blocks * facts.kv_cache_spec.block_bytes,
                 .enable_prefix_caching = config.enable_prefix_caching,
-                .max_num_seqs = config.max_num_seqs,
+                .max_num_seqs = resolved.scheduler.max_num_seqs,
                 .eos_token_ids = reachable_eos_token_ids(model_config, loaded.model->vocab_size()),
                 .seed = config.seed,
                 .device = kernels.device->name,

@@ -126,6 +126,24 @@ void InputBatch::upload(Stream& stream) const {
   }
 }
 
+void InputBatch::plan_attention(const KernelTable& kernels, Stream& stream,
+                                std::span<const AttentionLayerShape> layers) {
+  if (kernels.plan_attention == nullptr) return;
+  for (size_t group = 0; group < batch_.groups.size(); ++group) {
+    const auto first = static_cast<size_t>(
+        std::ranges::find(batch_.layers, static_cast<int>(group), &ForwardBatch::Layer::group) -
+        batch_.layers.begin());
+    AttentionBatch& attention = batch_.groups[group].attention;
+    attention.plan =
+        kernels.plan_attention(stream, {.batch = &attention,
+                                        .shape = {.num_heads = layers[first].num_heads,
+                                                  .num_kv_heads = layers[first].num_kv_heads,
+                                                  .head_dim = layers[first].head_dim,
+                                                  .sliding_window = layers[first].sliding_window,
+                                                  .dtype = batch_.layers[first].cache.dtype}});
+  }
+}
+
 void InputBatch::gather_tokens(const ScheduledRow& scheduled, const RequestRow& row,
                                int first_token) {
   const int begin = scheduled.num_computed_tokens;

@@ -33,6 +33,11 @@ class InputBatch {
   // Queues the copy to the device.
   void upload(Stream& stream) const;
 
+  // Plans the attention of the uploaded step, where the backend has plans.  They last until the
+  // Scope of the stream's workspace that is open at the call ends.
+  void plan_attention(const KernelTable& kernels, Stream& stream,
+                      std::span<const AttentionLayerShape> layers);
+
   const ForwardBatch& forward_batch() const { return batch_; }
   // [num_tokens] i32: for each token, its place among the last step's samples, or -1 if token_ids
   // has it already.

@@ -10,6 +10,8 @@ namespace quire {
 namespace {
 
 constexpr int kMinModelLen = 2;  // a prompt token and a generated one
+constexpr int kDefaultMaxNumSeqs = 256;
+constexpr int kDefaultMaxNumSeqsGpu = 1024;
 constexpr int kDefaultMaxNumBatchedTokens = 2048;
 constexpr int kDefaultMaxNumBatchedTokensGpu = 8192;  // as many as keep a GPU's products efficient
 constexpr int64_t kMaxDefaultKVCacheBytes = int64_t{4} << 30;
@@ -146,7 +148,11 @@ int resolve_max_model_len(const EngineConfig& config, int requested, int longest
 
 }  // namespace
 
-ResolvedConfig resolve_config(const EngineConfig& config, const ModelFacts& facts) {
+ResolvedConfig resolve_config(const EngineConfig& given, const ModelFacts& facts) {
+  EngineConfig config = given;
+  if (config.max_num_seqs == 0) {
+    config.max_num_seqs = facts.gpu ? kDefaultMaxNumSeqsGpu : kDefaultMaxNumSeqs;
+  }
   check_values(config);
   const KVCacheSpec& spec = facts.kv_cache_spec;
   const int requested = requested_max_model_len(config, facts.max_model_len);

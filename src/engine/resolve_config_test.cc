@@ -72,7 +72,7 @@ TEST(ResolveConfig, RefusesValuesOutOfRange) {
   config.block_size = 24;
   EXPECT_NE(load_error(config, facts_with(0)).find("--block-size"), std::string::npos);
   config = {};
-  config.max_num_seqs = 0;
+  config.max_num_seqs = -1;
   EXPECT_NE(load_error(config, facts_with(0)).find("--max-num-seqs"), std::string::npos);
   config = {};
   config.max_num_batched_tokens = 128;

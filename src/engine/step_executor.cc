@@ -145,8 +145,10 @@ TensorView StepExecutor::run_decode(int num_seqs) {
   std::iota(logit_indices_.host().as<int32_t>(), logit_indices_.host().as<int32_t>() + bucket, 0);
   logit_indices_arena_.upload(stream_);
   graphs_.run(bucket, [&] {
-    ForwardContext context = this->context();
+    const Workspace::Scope plans(stream_.workspace());
+    batch_.plan_attention(kernels_, stream_, model_.attention_layers());
     feed_tokens();
+    ForwardContext context = this->context();
     model_.forward(context, hidden_.view().rows_view(0, bucket));
     compute_logits(context, bucket);
   });
@@ -161,9 +163,11 @@ void StepExecutor::feed_tokens() {
 }
 
 TensorView StepExecutor::run_model(const SchedulerOutput& step, ModelRunnerOutput& output) {
-  ForwardContext context = this->context();
+  const Workspace::Scope plans(stream_.workspace());
   batch_.upload(stream_);
+  batch_.plan_attention(kernels_, stream_, model_.attention_layers());
   feed_tokens();
+  ForwardContext context = this->context();
   model_.forward(context, hidden_.view().rows_view(0, step.total_num_scheduled_tokens));
   for (size_t i = 0; i < step.rows.size(); ++i) {
     if (step_rows_[i]->params().prompt_logprobs) {

@@ -47,6 +47,23 @@ struct QkNormRopeKVWriteArgs {
 };
 using QkNormRopeKVWriteFn = void (*)(Stream&, const QkNormRopeKVWriteArgs&);
 
+// What a plan depends on besides the sequences.
+struct AttentionShape {
+  int num_heads = 0;  // a multiple of num_kv_heads
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  int sliding_window = 0;     // 0 = off
+  DType dtype = DType::kF32;  // of the KV cache
+  bool operator==(const AttentionShape&) const = default;
+};
+
+// How a backend divides the work of a step, the same for all layers of one shape; layers of
+// another shape pass over it.  What `memory` holds is the backend's own.
+struct AttentionPlan {
+  TensorView memory;  // i32; empty = no plan
+  AttentionShape shape;
+};
+
 // The sequences of one step; shared by all layers of a KV cache group.
 struct AttentionBatch {
   int num_seqs = 0;
@@ -55,13 +72,24 @@ struct AttentionBatch {
   TensorView query_start_loc;  // [num_seqs + 1] i32: first token of each sequence in this step
   TensorView seq_lens;         // [num_seqs] i32: tokens in the cache after this step's write
   TensorView block_table;      // [num_seqs, max_blocks] i32
+  AttentionPlan plan = {};     // of plan_attention, or none
 };
+
+// Optional: plans the attention of a step, once for all layers.  The plan is in the stream's
+// workspace, until the Scope that is open at the call ends.  Requires: what follows until then does
+// not change the batch, or what its tensors hold.
+struct PlanAttentionArgs {
+  const AttentionBatch* batch = nullptr;
+  AttentionShape shape;
+};
+using PlanAttentionFn = AttentionPlan (*)(Stream&, const PlanAttentionArgs&);
 
 // Causal attention of this step's queries over the cached keys: query token t of a sequence has
 // position p = seq_len - (queries of the sequence) + t and sees key positions max(0, p -
 // sliding_window + 1) .. p (all of 0 .. p without a window).  Scores are q·k * scale, soft-capped
-// if softcap > 0; softmax and sums in f32.  A query's result is bitwise independent of the other
-// queries, of chunking and of threads.
+// if softcap > 0; softmax and sums in f32.  The same batch gives the same bits each time.  On a CPU
+// a query's result is bitwise independent of the other queries, of chunking and of threads; a GPU
+// divides long sequences by what else is in the batch, which changes the order of sums.
 struct PagedAttentionArgs {
   TensorView q;    // [tokens, num_heads * head_dim] activations (strided rows allowed)
   TensorView out;  // [tokens, num_heads * head_dim] activations

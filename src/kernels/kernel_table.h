@@ -34,9 +34,11 @@ struct KernelTable {
   RopeFn rope = nullptr;
   KVCacheWriteFn kv_cache_write = nullptr;
   QkNormRopeKVWriteFn qk_norm_rope_kv_write = nullptr;  // optional fusion
+  PlanAttentionFn plan_attention = nullptr;             // optional
   PagedAttentionFn paged_attention = nullptr;
   SampleFn sample = nullptr;
   LogprobsFn logprobs = nullptr;
+  AdjustLogitsFn adjust_logits = nullptr;  // optional: the host changes logits itself
 };
 
 // Every CPU table that this machine can run, the reference first, then from the slowest to the

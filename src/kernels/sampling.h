@@ -56,4 +56,29 @@ struct LogprobsArgs {
 };
 using LogprobsFn = void (*)(Stream&, const LogprobsArgs&);
 
+// Changes to the logits of some rows, as requests ask for them.  Each row has four lists of tokens,
+// one after the other in token_ids, which are applied in this order; a token is at most once in
+// each but kMasked:
+//   kAllowed    if there are any, all other logits become -inf;
+//   kMasked     the logit becomes -inf;
+//   kBiased     logit += value;
+//   kPenalized  logit = logit > 0 ? logit / repetition_penalty : logit * repetition_penalty, less
+//               frequency_penalty * value, less presence_penalty if value > 0.  value: how often
+//               the token has been generated; 0 for a token of the prompt alone.
+// Every operation is rounded to f32.  A row of which no token can be drawn (can_draw) is left as it
+// is.  All arrays are on the device of the table.
+struct AdjustLogitsArgs {
+  enum List { kAllowed, kMasked, kBiased, kPenalized, kNumLists };
+  TensorView logits;              // [at least the largest of row_ids + 1, vocab] f32, in place
+  TensorView row_ids;             // [rows] i32: rows of logits, each at most once
+  TensorView list_begin;          // [rows, kNumLists + 1] i32: where the lists begin, and the end
+  TensorView token_ids;           // [entries] i32 in [0, vocab)
+  TensorView values;              // [entries] f32; not read for kAllowed and kMasked
+  TensorView repetition_penalty;  // [rows] f32
+  TensorView frequency_penalty;   // [rows] f32
+  TensorView presence_penalty;    // [rows] f32
+  TensorView could_draw;          // out [rows] i32: 1, or 0 for a row that is left as it is
+};
+using AdjustLogitsFn = void (*)(Stream&, const AdjustLogitsArgs&);
+
 }  // namespace quire

@@ -31,7 +31,7 @@ struct AttentionPartial {
   float* output = nullptr;  // [rows][head_dim] sum of exp(score - max) * v
 };
 
-struct AttentionPlan {
+struct CpuAttentionPlan {
   QueryBlock* blocks = nullptr;
   int64_t num_blocks = 0;
   int64_t num_tiles = 0;  // over all blocks
@@ -70,7 +70,7 @@ inline int64_t count_query_blocks(const PagedAttentionArgs& args, int64_t tokens
 
 // Appends the blocks of one sequence, the last (longest) query tokens first.
 inline void append_query_blocks(const PagedAttentionArgs& args, int seq, int64_t tokens,
-                                AttentionPlan& plan) {
+                                CpuAttentionPlan& plan) {
   const int32_t* starts = args.batch->query_start_loc.as<int32_t>();
   const int64_t num_queries = starts[seq + 1] - starts[seq];
   const int64_t seq_len = args.batch->seq_lens.as<int32_t>()[seq];
@@ -97,14 +97,14 @@ inline void append_query_blocks(const PagedAttentionArgs& args, int seq, int64_t
 }
 
 // Splitting changes who computes what, not the result, so it may depend on the number of threads.
-inline AttentionPlan make_attention_plan(Workspace& workspace, const PagedAttentionArgs& args,
-                                         int num_threads, int64_t block_rows) {
+inline CpuAttentionPlan make_attention_plan(Workspace& workspace, const PagedAttentionArgs& args,
+                                            int num_threads, int64_t block_rows) {
   constexpr int64_t kRowMultiple = 16;        // some tiles write whole tiles of rows
   constexpr int64_t kMinBlocksPerThread = 4;  // fewer are hard to balance
   constexpr int64_t kMaxPartialFloats = int64_t{16} << 20;
   const int64_t group = args.num_heads / args.cache.num_kv_heads;
   const int64_t tokens = tokens_per_block(args, block_rows);
-  AttentionPlan plan;
+  CpuAttentionPlan plan;
   plan.head_dim = args.cache.head_dim;
   const int64_t count = count_query_blocks(args, tokens);
   plan.blocks =

@@ -95,33 +95,70 @@ class CudaAttention : public CudaTest {
     return out;
   }
 
-  Tensor run_cuda(const HeadShape& shape, DType dtype, int num_decode_seqs) {
-    const Tensor arena = device_arena(shape, dtype);
-    KVCacheView cache = cache_view(shape, dtype);
-    cache.arena = arena.view().as<std::byte>();
+  // What one step has on the device.
+  struct DeviceStep {
+    Tensor arena, q, query_start_loc, seq_lens, block_table;
+    KVCacheView cache;
+    AttentionBatch batch;
+  };
+
+  DeviceStep device_step(const HeadShape& shape, DType dtype, int num_decode_seqs) {
     // Rows of q with something between them.
-    constexpr int kGap = 64;
     const int64_t columns = q_.view().shape[1];
     Tensor wide = nans(q_.view().rows(), columns + kGap);
     for (int64_t i = 0; i < q_.view().rows(); ++i) {
       std::memcpy(wide.view().row<float>(i), q_.view().row<float>(i),
                   static_cast<size_t>(columns) * sizeof(float));
     }
-    const Tensor q = upload(wide.view(), dtype);
-    const Tensor query_start_loc = upload(query_start_loc_.view());
-    const Tensor seq_lens = upload(seq_lens_.view());
-    const Tensor block_table = upload(table_);
-    const AttentionBatch batch{.num_seqs = static_cast<int>(table_.rows()),
-                               .num_decode_seqs = num_decode_seqs,
-                               .max_query_len = max_query_len(),
-                               .query_start_loc = query_start_loc.view(),
-                               .seq_lens = seq_lens.view(),
-                               .block_table = block_table.view()};
+    DeviceStep step{.arena = device_arena(shape, dtype),
+                    .q = upload(wide.view(), dtype),
+                    .query_start_loc = upload(query_start_loc_.view()),
+                    .seq_lens = upload(seq_lens_.view()),
+                    .block_table = upload(table_),
+                    .cache = cache_view(shape, dtype),
+                    .batch = {}};
+    step.cache.arena = step.arena.view().as<std::byte>();
+    step.batch = {.num_seqs = static_cast<int>(table_.rows()),
+                  .num_decode_seqs = num_decode_seqs,
+                  .max_query_len = max_query_len(),
+                  .query_start_loc = step.query_start_loc.view(),
+                  .seq_lens = step.seq_lens.view(),
+                  .block_table = step.block_table.view()};
+    return step;
+  }
+
+  void plan(const HeadShape& shape, DType dtype, DeviceStep& step) {
+    step.batch.plan =
+        table->plan_attention(*stream, {.batch = &step.batch,
+                                        .shape = {.num_heads = shape.num_heads,
+                                                  .num_kv_heads = shape.num_kv_heads,
+                                                  .head_dim = shape.head_dim,
+                                                  .sliding_window = shape.sliding_window,
+                                                  .dtype = dtype}});
+  }
+
+  void run_layer(const HeadShape& shape, const DeviceStep& step, const Tensor& out) {
+    const TensorView q = step.q.view().columns_view(0, step.q.view().shape[1] - kGap);
+    table->paged_attention(*stream, attention_args(shape, q, out.view(), step.cache, step.batch));
+  }
+
+  // The first layer without a plan, and two that share one.
+  Tensor run_cuda(const HeadShape& shape, DType dtype, int num_decode_seqs) {
+    DeviceStep step = device_step(shape, dtype, num_decode_seqs);
     const Tensor out = poisoned(q_.view().shape, dtype);
     poison_workspace();
-    table->paged_attention(*stream, attention_args(shape, q.view().columns_view(0, columns),
-                                                   out.view(), cache, batch));
-    return download(out.view());
+    run_layer(shape, step, out);
+    Tensor result = download(out.view());
+
+    const Workspace::Scope scope(stream->workspace());
+    plan(shape, dtype, step);
+    for (int layer = 0; layer < 2; ++layer) {
+      const Tensor planned = poisoned(q_.view().shape, dtype);
+      run_layer(shape, step, planned);
+      const Tensor downloaded = download(planned.view());
+      expect_same_bits(downloaded.view(), result.view());
+    }
+    return result;
   }
 
   static std::vector<Chunk> decoding(const std::vector<int>& lengths) {
@@ -130,8 +167,11 @@ class CudaAttention : public CudaTest {
     return chunks;
   }
 
+  static constexpr int kGap = 64;  // elements between the rows of q
+
   Tensor seq_lens_;
-  Tensor q_;  // [queries, num_heads * head_dim] f32
+  TensorView table_;  // the block table
+  Tensor q_;          // [queries, num_heads * head_dim] f32
 
  private:
   static PagedAttentionArgs attention_args(const HeadShape& shape, const TensorView& q,
@@ -216,9 +256,8 @@ class CudaAttention : public CudaTest {
   int64_t max_blocks_ = 0;
   int64_t num_blocks_ = 0;
   Tensor query_start_loc_;
-  Tensor block_table_;
-  TensorView table_;  // block_table_ as a matrix
-  Tensor k_, v_;      // [keys of all sequences, num_kv_heads * head_dim] f32
+  Tensor block_table_;  // the memory of table_
+  Tensor k_, v_;        // [keys of all sequences, num_kv_heads * head_dim] f32
 };
 
 constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
@@ -268,6 +307,7 @@ TEST_F(CudaAttention, SplitsLongSequences) {
     check({8, 2, 128, 16}, dtype, decoding({5000, 1, 2048}), 3);
     check({14, 2, 64, 32, 0.0F, 3000}, dtype, decoding({5000}), 1);
     check({2, 1, 256, 16, 50.0F}, dtype, decoding({40, 5000}), 2);
+    check({4, 1, 64, 16}, dtype, decoding({20000}), 1);
     check({8, 2, 128, 16}, dtype, {{5000, 30}, {4000, 1}}, 0);
   }
 }
@@ -281,6 +321,77 @@ TEST_F(CudaAttention, DividesManySequencesEvenly) {
   std::vector<Chunk> chunks;
   for (int length : lengths) chunks.push_back({length, std::min(length, random.between(1, 40))});
   for (DType dtype : kTypes) check({4, 2, 64, 16}, dtype, chunks, 0);
+}
+
+// More sequences and heads than blocks of threads at once, whose shares begin and end anywhere.
+TEST_F(CudaAttention, GoesOnFromSequenceToSequence) {
+  Random random(33);
+  std::vector<int> lengths;
+  for (int i = 0; i < 130; ++i) lengths.push_back(random.between(1, i % 5 == 0 ? 900 : 200));
+  for (DType dtype : kTypes) {
+    check({16, 8, 64, 16}, dtype, decoding(lengths), 130);
+    check({8, 8, 128, 16, 0.0F, 150}, dtype, decoding(lengths), 130);
+    check({9, 1, 256, 16}, dtype, decoding(std::vector<int>(300, 70)), 300);
+    check({10, 1, 128, 16}, dtype, decoding(std::vector<int>(500, 100)), 500);
+    check({8, 8, 80, 16}, dtype, decoding(std::vector<int>(64, 1)), 64);
+  }
+}
+
+// As in a recorded step: rows that fill it up are one token long, in one and the same block.
+TEST_F(CudaAttention, TakesRowsThatFillUpTheBatch) {
+  const HeadShape shape{8, 2, 128, 16};
+  for (DType dtype : kTypes) {
+    std::vector<int> lengths(40, 1);
+    lengths[0] = 700;
+    lengths[1] = 33;
+    prepare(shape, dtype, decoding(lengths));
+    for (int64_t i = 3; i < 40; ++i) table_.row<int32_t>(i)[0] = table_.row<int32_t>(2)[0];
+    const Tensor expected = run_reference(shape);
+    const Tensor out = run_cuda(shape, dtype, 40);
+    const double tolerance = dtype == DType::kF32 ? 1e-5 : 1e-2;
+    EXPECT_LT(relative_error(out.view(), expected.view()), tolerance);
+  }
+}
+
+// A recorded step of a plan and two layers, replayed with other sequences in the same memory.
+TEST_F(CudaAttention, FollowsTheLengthsOfEachReplay) {
+  const HeadShape shape{8, 2, 128, 16};
+  constexpr DType kType = DType::kBF16;
+  const Device& device = *table->device;
+  prepare(shape, kType, decoding({1, 900, 17, 1, 300}));
+  DeviceStep step = device_step(shape, kType, 5);
+  const Tensor outs[] = {poisoned(q_.view().shape, kType), poisoned(q_.view().shape, kType)};
+  const Workspace::Scope scope(stream->workspace());
+  const auto run = [&] {
+    plan(shape, kType, step);
+    for (const Tensor& out : outs) run_layer(shape, step, out);
+  };
+  run();  // allocations
+  stream->synchronize();
+  device.begin_capture(stream->queue());
+  run();
+  void* graph = device.end_capture(stream->queue());
+  const std::vector<int> replays[] = {
+      {900, 1, 1, 64, 65}, {1, 900, 17, 1, 300}, {900, 900, 900, 900, 900}, {900, 1, 1, 1, 1}};
+  for (const std::vector<int>& lengths : replays) {
+    prepare(shape, kType, decoding(lengths));
+    const DeviceStep other = device_step(shape, kType, 5);
+    const auto replace = [&](const Tensor& to, const Tensor& from) {
+      stream->copy(to.view().data, from.view().data,
+                   from.view().shape.num_elements() * size_of(from.view().dtype));
+    };
+    replace(step.arena, other.arena);
+    replace(step.q, other.q);
+    replace(step.seq_lens, other.seq_lens);
+    replace(step.block_table, other.block_table);
+    device.launch_graph(stream->queue(), graph);
+    const Tensor expected = run_reference(shape);
+    for (const Tensor& out : outs) {
+      const Tensor downloaded = download(out.view());
+      EXPECT_LT(relative_error(downloaded.view(), expected.view()), 1e-2);
+    }
+  }
+  device.destroy_graph(graph);
 }
 
 TEST_F(CudaAttention, TakesPromptsOfManyTiles) {

@@ -24,8 +24,10 @@ void cuda_kv_cache_write(Stream& stream, const KVCacheWriteArgs& args);
 void cuda_qk_norm_rope_kv_write(Stream& stream, const QkNormRopeKVWriteArgs& args);
 
 // paged_attention.cc: the kernels of paged_attention_*.cu by phase and processor.
+AttentionPlan cuda_plan_attention(Stream& stream, const PlanAttentionArgs& args);
 void cuda_paged_attention(Stream& stream, const PagedAttentionArgs& args);
 
+void cuda_adjust_logits(Stream& stream, const AdjustLogitsArgs& args);
 void cuda_sample(Stream& stream, const SampleArgs& args);
 void cuda_logprobs(Stream& stream, const LogprobsArgs& args);
 

@@ -24,9 +24,11 @@ const KernelTable* cuda_table() {
                                   .rope = cuda_rope,
                                   .kv_cache_write = cuda_kv_cache_write,
                                   .qk_norm_rope_kv_write = cuda_qk_norm_rope_kv_write,
+                                  .plan_attention = cuda_plan_attention,
                                   .paged_attention = cuda_paged_attention,
                                   .sample = cuda_sample,
-                                  .logprobs = cuda_logprobs};
+                                  .logprobs = cuda_logprobs,
+                                  .adjust_logits = cuda_adjust_logits};
   return &kTable;
 }
 

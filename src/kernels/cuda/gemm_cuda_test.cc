@@ -2,6 +2,7 @@
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cuda_test_support.h"
 #include "kernels/cuda/gemm_few_rows.h"
+#include "kernels/cuda/gemm_skinny.h"
 #include "kernels/cuda/gemm_tiled.h"
 
 namespace quire {
@@ -58,6 +59,7 @@ class GemmTest : public CudaTest {
       expect_same_padding(result.view(), convert_to(start.view(), DType::kF32).view(), c.padding);
     };
     run("cuda_gemm", [&](const GemmArgs& args) { return cuda_gemm(*stream, args), true; });
+    run("skinny", [&](const GemmArgs& args) { return gemm_skinny_sm90a(*stream, args); });
     run("few rows", [&](const GemmArgs& args) { return gemm_few_rows(*stream, args); });
     run("tiled", [&](const GemmArgs& args) { return gemm_tiled(*stream, args), true; });
     run("cuBLASLt", [&](GemmArgs args) {
@@ -152,7 +154,29 @@ TEST_F(GemmTest, FewRowsOfLargeMatrices) {
   }
 }
 
-// A kernel starts its copies before the one whose result it needs has ended.
+TEST_F(GemmTest, EveryNumberOfFewRows) {
+  for (int m = 1; m <= 65; ++m) {
+    expect_agreement({.m = m, .n = 264, .k = 616, .bias = m % 3 == 0, .accumulate = m % 2 == 0});
+  }
+}
+
+// Ends of tiles, of steps over K and of clusters' slices.
+TEST_F(GemmTest, FewRowsOfSmallAndLongMatrices) {
+  for (int m : {1, 5, 8, 9, 16, 17, 33, 64}) {
+    for (int k : {64, 96, 192, 4096, 14336}) {
+      expect_agreement({.m = m, .n = 8, .k = k, .dtype = DType::kF16});
+      expect_agreement({.m = m, .n = 100, .k = k, .bias = true, .accumulate = true});
+    }
+    for (int k : {64, 96, 192}) {
+      expect_agreement({.m = m, .n = 4120, .k = k, .out_dtype = DType::kBF16, .padding = 0});
+    }
+  }
+  expect_agreement({.m = 9, .n = 4120, .k = 4096, .dtype = DType::kF16, .accumulate = true});
+  expect_agreement({.m = 17, .n = 6144, .k = 2048, .out_dtype = DType::kBF16});
+  expect_agreement({.m = 33, .n = 34000, .k = 128});
+  expect_agreement({.m = 64, .n = 1032, .k = 14336, .bias = true});
+}
+
 TEST_F(GemmTest, ChainsOfProductsInAGraph) {
   constexpr int kSize = 1024;
   constexpr int kLength = 24;
@@ -194,16 +218,60 @@ TEST_F(GemmTest, ChainsOfProductsInAGraph) {
 }
 
 TEST_F(GemmTest, FewRowsAreTheSameBitsEachTime) {
-  const Tensor x = upload(random.tensor(8, 4096, DType::kBF16).view());
   const Tensor weight = random.tensor(4096, 4096, DType::kBF16);
   const PackedWeight packed = table->pack_weight(*stream, {.weight = weight.view()});
-  const auto run = [&] {
-    const Tensor out = poisoned({8, 4096}, DType::kF32);
-    cuda_gemm(*stream, {.x = x.view(), .weight = &packed, .bias = {}, .out = out.view()});
-    return download(out.view());
-  };
-  const Tensor first = run();
-  for (int i = 0; i < 20; ++i) expect_same_bits(run().view(), first.view());
+  for (int m : {1, 8, 16, 33, 64}) {
+    SCOPED_TRACE(m);
+    const Tensor x = upload(random.tensor(m, 4096, DType::kBF16).view());
+    const auto run = [&] {
+      const Tensor out = poisoned({m, 4096}, DType::kF32);
+      cuda_gemm(*stream, {.x = x.view(), .weight = &packed, .bias = {}, .out = out.view()});
+      return download(out.view());
+    };
+    const Tensor first = run();
+    for (int i = 0; i < 20; ++i) expect_same_bits(run().view(), first.view());
+  }
+}
+
+// Products of different shapes, each of the last one's result, one by one and overlapping.
+TEST_F(GemmTest, ReplayedChainsOfProductsAreTheSameBits) {
+  constexpr int kLength = 30;
+  constexpr int kReplays = 50;
+  constexpr std::array<int, 3> kSizes{1024, 2560, 576};
+  const auto size_of_result = [&](int i) { return kSizes[static_cast<size_t>(i) % kSizes.size()]; };
+  for (int m : {1, 16, 64}) {
+    SCOPED_TRACE(m);
+    std::vector<PackedWeight> weights;
+    std::vector<Tensor> results;
+    results.push_back(upload(random.tensor(m, size_of_result(0), DType::kBF16).view()));
+    for (int i = 0; i < kLength; ++i) {
+      const int k = size_of_result(i);
+      const float deviation = 1.0F / std::sqrt(static_cast<float>(k));
+      const Tensor weight = random.tensor(size_of_result(i + 1), k, DType::kBF16, deviation);
+      weights.push_back(table->pack_weight(*stream, {.weight = weight.view()}));
+      results.push_back(poisoned({m, size_of_result(i + 1)}, DType::kBF16));
+    }
+    stream->synchronize();
+    const auto multiply = [&](size_t i) {
+      cuda_gemm(*stream, {.x = results[i].view(),
+                          .weight = &weights[i],
+                          .bias = {},
+                          .out = results[i + 1].view()});
+    };
+    for (size_t i = 0; i < kLength; ++i) {
+      multiply(i);
+      stream->synchronize();
+    }
+    const Tensor expected = download(results.back().view());
+    table->device->begin_capture(stream->queue());
+    for (size_t i = 0; i < kLength; ++i) multiply(i);
+    void* graph = table->device->end_capture(stream->queue());
+    for (int i = 0; i < kReplays; ++i) {
+      table->device->launch_graph(stream->queue(), graph);
+      expect_same_bits(download(results.back().view()).view(), expected.view());
+    }
+    table->device->destroy_graph(graph);
+  }
 }
 
 TEST_F(GemmTest, AcceptsNoRows) {

@@ -2,13 +2,15 @@
 //
 // Every kernel is launched through launch() and calls wait_for_previous_kernel() before it touches
 // memory that another kernel writes or reads (its outputs included), and lets the next one start
-// early with allow_next_kernel().  What comes before the wait may read weights only.
+// early with allow_next_kernel().  What comes before the wait may read weights, what was copied
+// before the step, and what a kernel that never calls allow_next_kernel() wrote.
 // Source: CUDA C++ Programming Guide, programmatic dependent launch.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "base/error.h"
@@ -41,14 +43,21 @@ struct LaunchShape {
   int cluster_size = 1;  // blocks along x that share their memory; 1 on processors before 90
 };
 
+// Raises the kernel's limit of shared memory; never lowers it, since launches with more may be
+// queued or recorded.  Thread: the one that launches.
+inline void allow_shared_bytes(const void* kernel, const char* name, int num_bytes) {
+  static std::unordered_map<const void*, int> limits;
+  int& limit = limits.try_emplace(kernel, 48 * 1024).first->second;
+  if (num_bytes <= limit) return;
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, num_bytes),
+             name);
+  limit = num_bytes;
+}
+
 template <typename... Params, typename... Args>
 void launch(Stream& stream, const char* name, void (*kernel)(Params...), const LaunchShape& shape,
             Args&&... args) {
-  if (shape.shared_bytes > 48 * 1024) {
-    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    shape.shared_bytes),
-               name);
-  }
+  allow_shared_bytes(reinterpret_cast<const void*>(kernel), name, shape.shared_bytes);
   cudaLaunchAttribute attributes[2]{};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;

@@ -32,22 +32,32 @@ void check_shapes(const PagedAttentionArgs& args) {
         batch.num_decode_seqs, " of ", batch.num_seqs, " sequences, ", args.q.rows(), " tokens");
 }
 
-bool has_tensor_core_kernels(const KVCacheView& cache) {
-  const int first_arch = cache.dtype == DType::kBF16 ? 80 : 75;
-  if (cache.dtype == DType::kF32 || cuda_properties().arch < first_arch) return false;
-  for (const int head_dim : {64, 80, 96, 128, 256}) {
-    if (cache.head_dim == head_dim) return true;
+bool has_tensor_core_kernels(DType dtype, int head_dim) {
+  const int first_arch = dtype == DType::kBF16 ? 80 : 75;
+  if (dtype == DType::kF32 || cuda_properties().arch < first_arch) return false;
+  for (const int known : {64, 80, 96, 128, 256}) {
+    if (head_dim == known) return true;
   }
   return false;
 }
 
 }  // namespace
 
+AttentionPlan cuda_plan_attention(Stream& stream, const PlanAttentionArgs& args) {
+  if (args.batch->num_decode_seqs == 0 ||
+      !has_tensor_core_kernels(args.shape.dtype, args.shape.head_dim)) {
+    return {};
+  }
+  return plan_paged_attention_decode(stream, args);
+}
+
 void cuda_paged_attention(Stream& stream, const PagedAttentionArgs& args) {
   const AttentionBatch& batch = *args.batch;
   if (batch.num_seqs == 0 || args.q.rows() == 0) return;
   check_shapes(args);
-  if (!has_tensor_core_kernels(args.cache)) return paged_attention_scalar(stream, args);
+  if (!has_tensor_core_kernels(args.cache.dtype, args.cache.head_dim)) {
+    return paged_attention_scalar(stream, args);
+  }
   if (batch.num_decode_seqs > 0) paged_attention_decode(stream, args);
   if (batch.num_decode_seqs == batch.num_seqs) return;
   const PrefillArgs prefill{.attention = &args,

@@ -16,8 +16,21 @@ struct PrefillArgs {
   int num_tokens = 0;   // no fewer than all their query tokens together (a step may be padded)
 };
 
-// paged_attention_decode.cu: the first num_decode_seqs sequences, one query token each.
+inline AttentionShape attention_shape(const PagedAttentionArgs& args) {
+  return {.num_heads = args.num_heads,
+          .num_kv_heads = args.cache.num_kv_heads,
+          .head_dim = args.cache.head_dim,
+          .sliding_window = args.sliding_window,
+          .dtype = args.cache.dtype};
+}
+
+// paged_attention_decode.cu: the first num_decode_seqs sequences, one query token each.  Seq_lens
+// and block_table are read before the kernel before it ends: nothing between the plan and the layer
+// may write them.
 void paged_attention_decode(Stream& stream, const PagedAttentionArgs& args);
+
+// Its plan for all layers of a step; it makes one itself if the batch has none.
+AttentionPlan plan_paged_attention_decode(Stream& stream, const PlanAttentionArgs& args);
 
 // paged_attention_prefill.cu: on tensor cores since sm_75.
 void paged_attention_prefill(Stream& stream, const PrefillArgs& args);

@@ -1,243 +1,137 @@
 // Decoding: one query token per sequence, bound by the bandwidth at which keys and values are read.
 //
 // Work is counted in tiles of keys of one KV head and up to 8 or 16 of its query heads (more of
-// them are further rows of work, which read the same keys).  The tiles of all sequences and heads
-// form one list; each block of threads takes an equal share of it, whatever the lengths of the
-// sequences, and the pieces of a sequence that several blocks took are combined by a second kernel
-// (split-KV: Dao et al. 2023, "Flash-Decoding").
+// them are further rows of work, which read the same keys).  Each block of threads takes a share of
+// the tiles of all sequences and heads that was planned for the whole step, and reads on from one
+// piece of work to the next without a pause.  Of the blocks that did a part of one piece, the one
+// that is done last combines the parts (split-KV: Dao et al. 2023, "Flash-Decoding").
 //
 // In a tile each warp works alone on 16 consecutive keys, which never span blocks of the cache: it
 // copies them to its own ring in shared memory and keeps its own running softmax (Milakov and
 // Gimelshein 2018, arXiv:1805.02867).  The products have keys (scores) or dimensions (values) as
 // rows and the query heads as columns, since 8 columns are the least a tensor core takes.
+//
+// Before it waits for the kernel before it, a block reads its share and the block table, which no
+// kernel of a layer writes, and brings its first keys and values to the L2 cache: all but the
+// newest of them are from earlier steps, and the L2 cache cannot hold old data.
 #include <algorithm>
 
-#include "kernels/cuda/kv_layout.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/paged_attention.h"
-#include "kernels/cuda/paged_attention_work.cuh"
+#include "kernels/cuda/paged_attention_pieces.cuh"
 
 namespace quire {
 namespace {
 
-constexpr int kWarpKeys = 16;  // of a tile, per warp
+// Tiles of a share that are brought to the L2 cache early.  More, of all blocks, would not fit.
+constexpr int kEarlyTiles = 3;
 
-// kHeadColumns: groups of 8 query heads that share the products.
-template <typename T, int kDim, int kHeadColumns>
-struct DecodeShape {
-  static constexpr int kHeads = 8 * kHeadColumns;
-  static constexpr int kWarps = kDim > 128 ? 2 : 4;
-  static constexpr int kThreads = 32 * kWarps;
-  static constexpr int kTileKeys = kWarps * kWarpKeys;
-  // An odd number of 16-byte pieces per row, so that the rows of a matrix are in distinct banks.
-  static constexpr int kRow = kDim + 8;
-  static constexpr int kStageElements = 2 * kWarpKeys * kRow;  // keys, then values
-  // Enough bytes on their way per processor; without asynchronous copies one stage is all that
-  // helps (and fits).
-  __host__ __device__ static constexpr int num_stages(int arch) {
-    return arch < 80 ? 1 : (kDim <= 64 ? 4 : (kDim <= 80 ? 3 : 2));
-  }
-  static constexpr int kMergeRow = kDim + 4;  // f32, for stores without bank conflicts
-  static constexpr int kStatBytes = 2 * kWarps * kHeads * static_cast<int>(sizeof(float));
-  static constexpr int shared_bytes(int arch) {
-    return kStatBytes + num_stages(arch) * kWarps * kStageElements * static_cast<int>(sizeof(T));
-  }
-  static_assert(kWarps * kHeads * kMergeRow * sizeof(float) + kStatBytes <= shared_bytes(75),
-                "the merge of the warps reuses the ring");
-};
-
-// Results of pieces that are not whole, two places per block of threads: the piece that it took
-// first, and the one that it took last if that is another.
-struct Partials {
-  float2* stats = nullptr;  // [2 * blocks, heads]: maximum exponent, sum of the powers
-  float* sums = nullptr;    // [2 * blocks, heads, head_dim]: values weighted with the powers
-};
-
-__host__ __device__ constexpr int partial_place(int block, bool is_first) {
-  return 2 * block + (is_first ? 0 : 1);
-}
-
-template <typename T>
-struct DecodeParams {
-  const T* q = nullptr;
-  T* out = nullptr;
-  int64_t q_stride = 0;
-  int64_t out_stride = 0;
-  KVLayout<T> cache;
-  const int32_t* seq_lens = nullptr;
-  const int32_t* block_table = nullptr;
-  int64_t block_table_stride = 0;
-  ScoreScale scale;
-  int sliding_window = 0;
-  int num_seqs = 0;
-  int num_kv_heads = 0;
-  int group_size = 0;  // query heads per KV head
-  int num_shares = 0;  // into which the list of tiles is cut
-  Partials partials;
-};
-
-// How the list is laid out.
-struct TileShape {
-  int heads = 0;  // query heads of a row
-  int keys = 0;   // of a tile
-};
-
-// A sequence and the query heads of one row, and where its tiles are in the list.
-struct Piece {
-  int seq = 0;
-  int kv_head = 0;
-  int first_head = 0;
-  int num_heads = 0;
-  int row = 0;
-  int list_begin = 0;
-  int num_tiles = 0;
-};
-
-// The tiles of all sequences: by sequence, then row, then position.
-template <typename T>
-class TileList {
- public:
-  __device__ TileList(const DecodeParams<T>& params, TileShape shape)
-      : params_(params),
-        shape_(shape),
-        rows_per_kv_head_((params.group_size + shape.heads - 1) / shape.heads),
-        num_rows_(params.num_kv_heads * rows_per_kv_head_) {
-    num_tiles_ = num_rows_ * count_items(params.num_seqs, [&](int seq) { return tiles_of(seq); });
-    share_ = (num_tiles_ + params.num_shares - 1) / params.num_shares;
-  }
-
-  __device__ int num_tiles() const { return num_tiles_; }
-  __device__ int share() const { return share_; }
-
-  __device__ int first_key(int seq) const {
-    const int window = params_.sliding_window;
-    return window > 0 ? max(0, params_.seq_lens[seq] - window) : 0;
-  }
-  __device__ Piece piece_at(int index) const {
-    const ListPlace place =
-        find_item(index / num_rows_, params_.num_seqs, [&](int seq) { return tiles_of(seq); });
-    const int seq_begin = place.begin * num_rows_;
-    const int row = (index - seq_begin) / place.count;
-    return piece(place.seq, row, seq_begin + row * place.count, place.count);
-  }
-  __device__ Piece after(const Piece& last) const {
-    const int begin = last.list_begin + last.num_tiles;
-    if (last.row + 1 < num_rows_) return piece(last.seq, last.row + 1, begin, last.num_tiles);
-    return piece(last.seq + 1, 0, begin, tiles_of(last.seq + 1));
-  }
-
- private:
-  // Tiles are aligned to position 0; a sequence without keys has one as well.
-  __device__ int tiles_of(int seq) const {
-    const int end = (params_.seq_lens[seq] + shape_.keys - 1) / shape_.keys;
-    return max(1, end - first_key(seq) / shape_.keys);
-  }
-  __device__ Piece piece(int seq, int row, int list_begin, int num_tiles) const {
-    const int kv_head = row / rows_per_kv_head_;
-    const int first = row % rows_per_kv_head_ * shape_.heads;  // of the KV head's
-    return {.seq = seq,
-            .kv_head = kv_head,
-            .first_head = kv_head * params_.group_size + first,
-            .num_heads = min(shape_.heads, params_.group_size - first),
-            .row = row,
-            .list_begin = list_begin,
-            .num_tiles = num_tiles};
-  }
-
-  const DecodeParams<T>& params_;
-  const TileShape shape_;
-  const int rows_per_kv_head_;
-  const int num_rows_;
-  int num_tiles_ = 0;
-  int share_ = 0;
-};
-
-// Tiles of a piece, from one that begins at first_position, and which of their keys count.
-struct TileRange {
-  int first_position = 0;
-  int num_tiles = 0;
-  int begin = 0;
-  int end = 0;
-};
-
-// One warp's part of a piece: a running softmax over its 16 keys of each tile.
+// One warp's part of a share: a running softmax over its 16 keys of each tile.
 template <typename T, int kDim, int kHeadColumns>
 class DecodeWarp {
   using Shape = DecodeShape<T, kDim, kHeadColumns>;
   static constexpr int kSteps = kDim / 16;
 
  public:
-  __device__ DecodeWarp(const DecodeParams<T>& params, T* rings)
+  using Piece = PieceInShare<T, Shape::kTileKeys>;
+
+  // stats: [warps, heads]; rings: [warps, stages, kStageElements].
+  __device__ DecodeWarp(const DecodeParams<T>& params, float2* stats, T* rings)
       : params_(params),
+        stats_(stats),
         lane_(static_cast<int>(threadIdx.x % 32)),
         warp_(static_cast<int>(threadIdx.x / 32)),
         ring_(rings + warp_ * Shape::num_stages(kDeviceArch) * Shape::kStageElements) {}
 
-  __device__ void run(const Piece& piece, const TileRange& range) {
+  // Calls finish(piece, stage) after the last tile of each piece, with the query of the next piece
+  // on its way and the stage free until it returns.
+  template <typename Finish>
+  __device__ void run(const DecodeShare& share, Finish finish) {
     constexpr int kAhead = Shape::num_stages(kDeviceArch) - 1;
-    start(piece);
+    Piece loading(params_, share);
+    Piece attending = loading;
+    look_up(loading, 0);
+    prefetch(loading);
+    wait_for_previous_kernel();
+    load_query(attending);
+    clear();
+    int num_loaded = 0;  // of the piece
+    int num_attended = 0;
     int stage = 0;
-    for (int i = 0; i < range.num_tiles + kAhead; ++i) {
-      if (i < range.num_tiles) {
-        if (i % 32 == 0) look_up(piece, range, i);
-        load(range, i, stage);
+    for (int i = 0; i < share.num_tiles + kAhead; ++i) {
+      if (i < share.num_tiles) {
+        if (num_loaded == loading.num_tiles) {
+          loading.advance(params_);
+          num_loaded = 0;
+        }
+        if (i > 0 && num_loaded % 32 == 0) look_up(loading, num_loaded);
+        load(loading, num_loaded++, stage);
       }
       commit_copies();
       stage = stage == kAhead ? 0 : stage + 1;  // now that of tile i - kAhead
       if (i < kAhead) continue;
       wait_for_copies<kAhead>();
       __syncwarp();
-      attend(range, i - kAhead, stage);
+      attend(attending, num_attended++, stage);
       __syncwarp();
-    }
-  }
-
-  __device__ void store_stats(float2* stats) const {
-#pragma unroll
-    for (int c = 0; c < kHeadColumns; ++c) {
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        float sum = sum_[c][j];
-        for (int offset = 4; offset < 32; offset *= 2) {
-          sum += __shfl_xor_sync(0xffffffffU, sum, offset);
-        }
-        if (lane_ < 4) stats[warp_ * Shape::kHeads + 8 * c + 2 * lane_ + j] = {max_[c][j], sum};
+      if (num_attended < attending.num_tiles) continue;
+      const Piece finished = attending;
+      store_sums(stage);
+      if (finished.num_left > 0) {
+        attending.advance(params_);
+        load_query(attending);
       }
-    }
-  }
-
-  // The warp's sums over its keys, scaled to the maximum of all warps.
-  __device__ void store_sums(float* sums, const float2* stats) const {
-#pragma unroll
-    for (int c = 0; c < kHeadColumns; ++c) {
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const int head = 8 * c + 2 * (lane_ % 4) + j;
-        float max = -INFINITY;
-        for (int w = 0; w < Shape::kWarps; ++w) max = fmaxf(max, stats[w * Shape::kHeads + head].x);
-        const float weight = max_[c][j] == -INFINITY ? 0.0F : fast_exp2(max_[c][j] - max);
-        float* row = sums + (warp_ * Shape::kHeads + head) * Shape::kMergeRow + lane_ / 4;
-#pragma unroll
-        for (int d = 0; d < kSteps; ++d) {
-          row[16 * d] = weight * out_[c][d][j];
-          row[16 * d + 8] = weight * out_[c][d][j + 2];
-        }
-      }
+      num_attended = 0;
+      finish(finished, stage);
+      clear();
     }
   }
 
  private:
-  __device__ void start(const Piece& piece) {
+  // Sums of the powers and of the values, relative to the warp's maximum; the latter in place of
+  // the tile that was read last.
+  __device__ void store_sums(int stage) const {
+    float* sums = reinterpret_cast<float*>(ring_ + stage * Shape::kStageElements);
+#pragma unroll
+    for (int c = 0; c < kHeadColumns; ++c) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        float powers = sum_[c][j];
+        for (int offset = 4; offset < 32; offset *= 2) {
+          powers += __shfl_xor_sync(0xffffffffU, powers, offset);
+        }
+        const int head = 8 * c + 2 * (lane_ % 4) + j;
+        if (lane_ < 4) stats_[warp_ * Shape::kHeads + head] = {max_[c][j], powers};
+        float* row = sums + head * Shape::kMergeRow + lane_ / 4;
+#pragma unroll
+        for (int d = 0; d < kSteps; ++d) {
+          row[16 * d] = out_[c][d][j];
+          row[16 * d + 8] = out_[c][d][j + 2];
+        }
+      }
+    }
+  }
+
+  __device__ void load_query(const Piece& piece) {
+    const RowHeads heads = row_heads(params_, piece.row, Shape::kHeads);
 #pragma unroll
     for (int c = 0; c < kHeadColumns; ++c) {
       const int head = 8 * c + lane_ / 4;
       const T* q = params_.q + piece.seq * params_.q_stride +
-                   static_cast<int64_t>(piece.first_head + head) * kDim + 2 * (lane_ % 4);
-      const bool exists = head < piece.num_heads;
+                   static_cast<int64_t>(heads.first + head) * kDim + 2 * (lane_ % 4);
+      const bool exists = head < heads.count;
 #pragma unroll
       for (int d = 0; d < kSteps; ++d) {
         q_[c][d][0] = exists ? *reinterpret_cast<const uint32_t*>(q + 16 * d) : 0;
         q_[c][d][1] = exists ? *reinterpret_cast<const uint32_t*>(q + 16 * d + 8) : 0;
+      }
+    }
+  }
+  __device__ void clear() {
+#pragma unroll
+    for (int c = 0; c < kHeadColumns; ++c) {
+#pragma unroll
+      for (int d = 0; d < kSteps; ++d) {
         for (float& value : out_[c][d]) value = 0.0F;
       }
       for (float& max : max_[c]) max = -INFINITY;
@@ -245,49 +139,65 @@ class DecodeWarp {
     }
   }
 
-  __device__ int position(const TileRange& range, int i) const {
-    return range.first_position + i * Shape::kTileKeys + warp_ * kWarpKeys;
+  // Of the warp's first key of a piece's tile.
+  __device__ int position(const Piece& piece, int tile) const {
+    return (piece.first_tile + tile) * Shape::kTileKeys + warp_ * kWarpKeys;
   }
-  __device__ static bool has_keys(const TileRange& range, int position) {
-    return position < range.end && position + kWarpKeys > range.begin;
+  __device__ bool has_keys(const Piece& piece, int position) const {
+    return position < piece.seq_len && position + kWarpKeys > piece.begin(params_);
   }
 
-  // Each lane finds the warp's keys of one of the tiles from i on.
-  __device__ void look_up(const Piece& piece, const TileRange& range, int i) {
-    const int first = position(range, i + lane_);
+  // Each lane finds the warp's keys of one of the tiles from `tile` on.
+  __device__ void look_up(const Piece& piece, int tile) {
+    const int first = position(piece, tile + lane_);
     keys_ = nullptr;
-    if (i + lane_ >= range.num_tiles || !has_keys(range, first)) return;
+    if (tile + lane_ >= piece.num_tiles || !has_keys(piece, first)) return;
     const int block_size = params_.cache.block_size;
     const int32_t block =
         params_.block_table[piece.seq * params_.block_table_stride + first / block_size];
-    keys_ = params_.cache.key(block, piece.kv_head, first % block_size);
+    keys_ = params_.cache.key(block, piece.kv_head(params_), first % block_size);
+  }
+  __device__ const T* keys_of(int tile) const {
+    return reinterpret_cast<const T*>(
+        __shfl_sync(0xffffffffU, reinterpret_cast<unsigned long long>(keys_), tile % 32));
   }
 
-  __device__ void load(const TileRange& range, int i, int stage) const {
-    const T* keys = reinterpret_cast<const T*>(
-        __shfl_sync(0xffffffffU, reinterpret_cast<unsigned long long>(keys_), i % 32));
+  __device__ void prefetch(const Piece& piece) const {
+    constexpr int kLine = 128 / sizeof(T);
+    for (int tile = 0; tile < min(piece.num_tiles, kEarlyTiles); ++tile) {
+      const T* keys = keys_of(tile);
+      if (keys == nullptr) continue;
+      for (int i = lane_ * kLine; i < kWarpKeys * kDim; i += 32 * kLine) {
+        prefetch_to_l2(keys + i);
+        prefetch_to_l2(keys + params_.cache.value_offset + i);
+      }
+    }
+  }
+
+  __device__ void load(const Piece& piece, int tile, int stage) const {
+    const T* keys = keys_of(tile);
     if (keys == nullptr) return;
     const T* values = keys + params_.cache.value_offset;
     const uint32_t to = shared_address(ring_ + stage * Shape::kStageElements);
-    const int begin = range.begin - position(range, i);
-    const int end = range.end - position(range, i);
+    const int begin = piece.begin(params_) - position(piece, tile);
+    const int end = piece.seq_len - position(piece, tile);
     constexpr int kPieces = kDim / 8;               // of 16 bytes, per row
     constexpr bool kWholeRows = 32 % kPieces == 0;  // at once; then addresses differ by constants
 #pragma unroll
     for (int p = 0; p < kSteps; ++p) {
-      const int piece = lane_ + 32 * p;
-      const int row = kWholeRows ? lane_ / kPieces + 32 / kPieces * p : piece / kPieces;
-      const int column = (kWholeRows ? lane_ : piece) % kPieces * 8;
+      const int index = lane_ + 32 * p;
+      const int row = kWholeRows ? lane_ / kPieces + 32 / kPieces * p : index / kPieces;
+      const int column = (kWholeRows ? lane_ : index) % kPieces * 8;
       const uint32_t offset = (row * Shape::kRow + column) * sizeof(T);
       const bool valid = row >= begin && row < end;
-      copy_async(to + offset, keys + piece * 8, valid);
-      copy_async(to + offset + kWarpKeys * Shape::kRow * sizeof(T), values + piece * 8, valid);
+      copy_async(to + offset, keys + index * 8, valid);
+      copy_async(to + offset + kWarpKeys * Shape::kRow * sizeof(T), values + index * 8, valid);
     }
   }
 
-  __device__ void attend(const TileRange& range, int i, int stage) {
-    const int first = position(range, i);
-    if (!has_keys(range, first)) return;
+  __device__ void attend(const Piece& piece, int tile, int stage) {
+    const int first = position(piece, tile);
+    if (!has_keys(piece, first)) return;
     const uint32_t keys = shared_address(ring_ + stage * Shape::kStageElements);
     const uint32_t values = keys + kWarpKeys * Shape::kRow * sizeof(T);
     float scores[kHeadColumns][4] = {};
@@ -295,7 +205,7 @@ class DecodeWarp {
     uint32_t powers[kHeadColumns][2];  // fragments b: keys by heads
 #pragma unroll
     for (int c = 0; c < kHeadColumns; ++c) {
-      mask(range, first, scores[c]);
+      mask(piece, first, scores[c]);
       softmax(c, scores[c]);
       powers[c][0] = transpose_matrix(pack<T>(scores[c][0], scores[c][1]));
       powers[c][1] = transpose_matrix(pack<T>(scores[c][2], scores[c][3]));
@@ -334,13 +244,14 @@ class DecodeWarp {
     }
   }
 
-  __device__ void mask(const TileRange& range, int first, float (&scores)[4]) const {
+  __device__ void mask(const Piece& piece, int first, float (&scores)[4]) const {
+    const int begin = piece.begin(params_);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int key = first + lane_ / 4 + k / 2 * 8;
       if (params_.scale.softcap > 0.0F) scores[k] = params_.scale.capped(scores[k]);
       scores[k] =
-          key >= range.begin && key < range.end ? scores[k] * params_.scale.factor : -INFINITY;
+          key >= begin && key < piece.seq_len ? scores[k] * params_.scale.factor : -INFINITY;
     }
   }
 
@@ -367,6 +278,7 @@ class DecodeWarp {
   }
 
   const DecodeParams<T>& params_;
+  float2* const stats_;
   const int lane_;
   const int warp_;
   T* const ring_;
@@ -377,35 +289,6 @@ class DecodeWarp {
   float sum_[kHeadColumns][2];           // of the lane's keys
 };
 
-// Adds up what the warps stored and writes it: to the place `partial`, or to the output if < 0.
-template <typename T, int kDim, int kHeadColumns>
-__device__ void write_piece(const DecodeParams<T>& params, const Piece& piece, const float2* stats,
-                            const float* sums, int partial) {
-  using Shape = DecodeShape<T, kDim, kHeadColumns>;
-  for (int i = static_cast<int>(threadIdx.x); i < piece.num_heads * kDim; i += Shape::kThreads) {
-    const int head = i / kDim;
-    const int d = i % kDim;
-    float max = -INFINITY;
-    for (int w = 0; w < Shape::kWarps; ++w) max = fmaxf(max, stats[w * Shape::kHeads + head].x);
-    float powers = 0.0F;
-    float sum = 0.0F;
-    for (int w = 0; w < Shape::kWarps; ++w) {
-      const float2 stat = stats[w * Shape::kHeads + head];
-      if (stat.y > 0.0F) powers += stat.y * fast_exp2(stat.x - max);
-      sum += sums[(w * Shape::kHeads + head) * Shape::kMergeRow + d];
-    }
-    if (partial < 0) {
-      params.out[piece.seq * params.out_stride +
-                 static_cast<int64_t>(piece.first_head + head) * kDim + d] =
-          from_float<T>(powers > 0.0F ? sum / powers : 0.0F);
-    } else {
-      const int64_t place = static_cast<int64_t>(partial) * Shape::kHeads + head;
-      params.partials.sums[place * kDim + d] = sum;
-      if (d == 0) params.partials.stats[place] = {max, powers};
-    }
-  }
-}
-
 template <typename T, int kDim, int kHeadColumns>
 __global__ void __launch_bounds__(DecodeShape<T, kDim, kHeadColumns>::kThreads,
                                   kDeviceArch < 80 ? 1 : 3)
@@ -413,103 +296,16 @@ __global__ void __launch_bounds__(DecodeShape<T, kDim, kHeadColumns>::kThreads,
   using Shape = DecodeShape<T, kDim, kHeadColumns>;
   extern __shared__ __align__(16) unsigned char shared[];
   float2* stats = reinterpret_cast<float2*>(shared);
+  int* flag = reinterpret_cast<int*>(shared + Shape::kStatBytes);
+  T* rings = reinterpret_cast<T*>(shared + Shape::kStatBytes + Shape::kFlagBytes);
   allow_next_kernel();
-  wait_for_previous_kernel();
 
-  const TileList<T> list(params, {Shape::kHeads, Shape::kTileKeys});
-  const int block = static_cast<int>(blockIdx.x);
-  const int begin = block * list.share();
-  const int end = min(begin + list.share(), list.num_tiles());
-  if (begin >= end) return;
-  DecodeWarp<T, kDim, kHeadColumns> warp(params, reinterpret_cast<T*>(shared + Shape::kStatBytes));
-  float* sums = reinterpret_cast<float*>(shared + Shape::kStatBytes);  // once the rings are idle
-  Piece piece = list.piece_at(begin);
-  for (int index = begin; index < end;) {
-    const int skipped = index - piece.list_begin;  // by another block
-    const int first_key = list.first_key(piece.seq);
-    const TileRange range{
-        .first_position = (first_key / Shape::kTileKeys + skipped) * Shape::kTileKeys,
-        .num_tiles = min(piece.num_tiles - skipped, end - index),
-        .begin = first_key,
-        .end = params.seq_lens[piece.seq]};
-    warp.run(piece, range);
-    warp.store_stats(stats);
-    __syncthreads();
-    warp.store_sums(sums, stats);
-    __syncthreads();
-    const bool whole = range.num_tiles == piece.num_tiles;
-    write_piece<T, kDim, kHeadColumns>(params, piece, stats, sums,
-                                       whole ? -1 : partial_place(block, index == begin));
-    __syncthreads();
-    index += range.num_tiles;
-    if (index < end) piece = list.after(piece);
-  }
-}
-
-constexpr int kCombineWarps = 4;
-constexpr int kMaxHeadDim = 256;
-
-// Block (x, y): query head y of the piece that the end of share x cuts first.
-template <typename T>
-__global__ void __launch_bounds__(32 * kCombineWarps)
-    combine_kernel(const __grid_constant__ DecodeParams<T> params, TileShape shape) {
-  __shared__ float sums[kCombineWarps][kMaxHeadDim];
-  allow_next_kernel();
-  wait_for_previous_kernel();
-
-  const TileList<T> list(params, shape);
-  const int share = list.share();
-  const int cut = (static_cast<int>(blockIdx.x) + 1) * share;
-  if (cut >= list.num_tiles()) return;
-  const Piece piece = list.piece_at(cut);
-  const int head = static_cast<int>(blockIdx.y);
-  const int first = piece.list_begin / share;  // the blocks of threads that have some of it
-  const int last = (piece.list_begin + piece.num_tiles - 1) / share;
-  if (first != static_cast<int>(blockIdx.x) || last == first || head >= piece.num_heads) return;
-  const auto place_of = [&](int block) {
-    return static_cast<int64_t>(partial_place(block, block * share >= piece.list_begin)) *
-               shape.heads +
-           head;
-  };
-
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  const int warp = static_cast<int>(threadIdx.x / 32);
-  float max = -INFINITY;
-  for (int b = first + lane; b <= last; b += 32) {
-    max = fmaxf(max, params.partials.stats[place_of(b)].x);
-  }
-  max = warp_max(max);
-  float powers = 0.0F;
-  for (int b = first + lane; b <= last; b += 32) {
-    const float2 stat = params.partials.stats[place_of(b)];
-    powers += stat.y * fast_exp2(stat.x - max);
-  }
-  powers = warp_sum(powers);
-
-  const int head_dim = params.cache.head_dim;
-  for (int d = 4 * lane; d < head_dim; d += 4 * 32) {
-    float4 sum{};
-#pragma unroll 4
-    for (int b = first + warp; b <= last; b += kCombineWarps) {
-      const int64_t place = place_of(b);
-      const float weight = fast_exp2(params.partials.stats[place].x - max);
-      const float4 part =
-          *reinterpret_cast<const float4*>(params.partials.sums + place * head_dim + d);
-      sum.x += weight * part.x;
-      sum.y += weight * part.y;
-      sum.z += weight * part.z;
-      sum.w += weight * part.w;
-    }
-    *reinterpret_cast<float4*>(&sums[warp][d]) = sum;
-  }
-  __syncthreads();
-  for (int d = static_cast<int>(threadIdx.x); d < head_dim; d += 32 * kCombineWarps) {
-    float sum = 0.0F;
-    for (int w = 0; w < kCombineWarps; ++w) sum += sums[w][d];
-    params.out[piece.seq * params.out_stride +
-               static_cast<int64_t>(piece.first_head + head) * head_dim + d] =
-        from_float<T>(sum / powers);
-  }
+  const DecodeShare share = load_share(params.shares + blockIdx.x);
+  if (share.num_tiles == 0) return wait_for_previous_kernel();
+  PieceWriter<T, kDim, kHeadColumns> writer(params, share, stats, rings, flag);
+  DecodeWarp<T, kDim, kHeadColumns> warp(params, stats, rings);
+  using Piece = PieceInShare<T, Shape::kTileKeys>;
+  warp.run(share, [&](const Piece& piece, int stage) { writer.write(piece, stage); });
 }
 
 // Blocks of threads that the GPU runs at once.
@@ -525,9 +321,18 @@ int resident_blocks(Kernel kernel, int num_threads, int shared_bytes) {
   return std::max(1, per_sm) * cuda_properties().num_sms;
 }
 
+// How the kernel for some heads divides its work.
+struct DecodeGrid {
+  int row_heads = 0;  // the most query heads of a row
+  int tile_keys = 0;
+  int num_shares = 0;  // blocks of threads
+};
+
 template <typename T>
-DecodeParams<T> decode_params(const PagedAttentionArgs& args) {
+DecodeParams<T> decode_params(const PagedAttentionArgs& args, const DecodeGrid& grid) {
   const AttentionBatch& batch = *args.batch;
+  const int group_size = args.num_heads / args.cache.num_kv_heads;
+  const int rows_per_kv_head = (group_size + grid.row_heads - 1) / grid.row_heads;
   return {.q = args.q.as<T>(),
           .out = args.out.as<T>(),
           .q_stride = args.q.row_stride,
@@ -538,79 +343,111 @@ DecodeParams<T> decode_params(const PagedAttentionArgs& args) {
           .block_table_stride = batch.block_table.row_stride,
           .scale = ScoreScale(args.scale, args.softcap),
           .sliding_window = args.sliding_window,
-          .num_seqs = batch.num_decode_seqs,
-          .num_kv_heads = args.cache.num_kv_heads,
-          .group_size = args.num_heads / args.cache.num_kv_heads};
+          .group_size = group_size,
+          .rows_per_kv_head = rows_per_kv_head,
+          .num_rows = args.cache.num_kv_heads * rows_per_kv_head};
+}
+
+// Memory: of the stream's workspace.
+AttentionPlan make_plan(Stream& stream, const PlanAttentionArgs& args, const DecodeGrid& grid) {
+  const AttentionBatch& batch = *args.batch;
+  const int group_size = args.shape.num_heads / args.shape.num_kv_heads;
+  const int rows_per_kv_head = (group_size + grid.row_heads - 1) / grid.row_heads;
+  const int64_t size = plan_ints(grid.num_shares);
+  auto* memory =
+      static_cast<int32_t*>(stream.workspace().take(size * static_cast<int64_t>(sizeof(int32_t))));
+  plan_decode(stream, {.seq_lens = batch.seq_lens.as<int32_t>(),
+                       .num_seqs = batch.num_decode_seqs,
+                       .num_rows = args.shape.num_kv_heads * rows_per_kv_head,
+                       .tile_keys = grid.tile_keys,
+                       .sliding_window = args.shape.sliding_window,
+                       .num_shares = grid.num_shares,
+                       .shares = reinterpret_cast<DecodeShare*>(memory),
+                       .num_done = memory + int64_t{kShareInts} * grid.num_shares});
+  return {.memory = TensorView(memory, {size}, DType::kI32), .shape = args.shape};
 }
 
 template <typename T, int kDim, int kHeadColumns>
-void run_decode(Stream& stream, const PagedAttentionArgs& args) {
+struct DecodeVariant {
   using Shape = DecodeShape<T, kDim, kHeadColumns>;
-  const auto kernel = decode_kernel<T, kDim, kHeadColumns>;
-  const int shared_bytes = Shape::shared_bytes(cuda_properties().arch);
-  static const int kResident = resident_blocks(kernel, Shape::kThreads, shared_bytes);
 
-  DecodeParams<T> params = decode_params<T>(args);
-  const int rows = params.num_kv_heads * ((params.group_size + Shape::kHeads - 1) / Shape::kHeads);
-  const int64_t longest = args.batch->block_table.shape[1] * args.cache.block_size;
-  const int64_t most_tiles =
-      (longest + Shape::kTileKeys - 1) / Shape::kTileKeys * rows * params.num_seqs;
-  params.num_shares = static_cast<int>(std::clamp<int64_t>(most_tiles, 1, kResident));
+  static DecodeGrid grid() {
+    static const int kResident =
+        resident_blocks(decode_kernel<T, kDim, kHeadColumns>, Shape::kThreads,
+                        Shape::shared_bytes(cuda_properties().arch));
+    return {Shape::kHeads, Shape::kTileKeys, kResident};
+  }
 
-  const Workspace::Scope scope(stream.workspace());
-  const int64_t places = int64_t{2} * params.num_shares * Shape::kHeads;
-  params.partials.stats =
-      static_cast<float2*>(stream.workspace().take(places * static_cast<int64_t>(sizeof(float2))));
-  params.partials.sums = static_cast<float*>(
-      stream.workspace().take(places * kDim * static_cast<int64_t>(sizeof(float))));
+  static void run(Stream& stream, const PagedAttentionArgs& args) {
+    const DecodeGrid grid = DecodeVariant::grid();
+    const Workspace::Scope scope(stream.workspace());
+    const AttentionShape shape = attention_shape(args);
+    AttentionPlan plan = args.batch->plan;
+    if (plan.memory.empty() || plan.shape != shape) {
+      plan = make_plan(stream, {.batch = args.batch, .shape = shape}, grid);
+    }
+    CHECK(plan.memory.shape[0] == plan_ints(grid.num_shares), "a plan of ", plan.memory.shape[0]);
+    DecodeParams<T> params = decode_params<T>(args, grid);
+    params.shares = reinterpret_cast<const DecodeShare*>(plan.memory.data);
+    params.num_done = plan.memory.as<int32_t>() + int64_t{kShareInts} * grid.num_shares;
+    const int64_t rows = int64_t{2} * grid.num_shares * Shape::kHeads;
+    params.partials.stats =
+        static_cast<float2*>(stream.workspace().take(rows * static_cast<int64_t>(sizeof(float2))));
+    params.partials.sums = static_cast<float*>(
+        stream.workspace().take(rows * kDim * static_cast<int64_t>(sizeof(float))));
 
-  LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(params.num_shares));
-  shape.block = dim3(Shape::kThreads);
-  shape.shared_bytes = shared_bytes;
-  launch(stream, "paged_attention_decode", kernel, shape, params);
-  if (params.num_shares == 1) return;
-  shape.grid = dim3(static_cast<unsigned>(params.num_shares - 1),
-                    static_cast<unsigned>(std::min(Shape::kHeads, params.group_size)));
-  shape.block = dim3(32 * kCombineWarps);
-  shape.shared_bytes = 0;
-  launch(stream, "paged_attention_combine", combine_kernel<T>, shape, params,
-         TileShape{Shape::kHeads, Shape::kTileKeys});
-}
+    LaunchShape launch_shape;
+    launch_shape.grid = dim3(static_cast<unsigned>(grid.num_shares));
+    launch_shape.block = dim3(Shape::kThreads);
+    launch_shape.shared_bytes = Shape::shared_bytes(cuda_properties().arch);
+    launch(stream, "paged_attention_decode", decode_kernel<T, kDim, kHeadColumns>, launch_shape,
+           params);
+  }
+};
 
-template <typename T, int kDim>
-void run_decode_of_dim(Stream& stream, const PagedAttentionArgs& args) {
+template <typename T, int kDim, typename F>
+auto with_group_variant(const AttentionShape& shape, F f) {
   // 16 heads of 256 dimensions would not leave registers for anything else.
   if constexpr (kDim <= 128) {
-    if (args.num_heads / args.cache.num_kv_heads > 8) return run_decode<T, kDim, 2>(stream, args);
+    if (shape.num_heads / shape.num_kv_heads > 8) return f(DecodeVariant<T, kDim, 2>{});
   }
-  run_decode<T, kDim, 1>(stream, args);
+  return f(DecodeVariant<T, kDim, 1>{});
 }
 
-template <typename T>
-void run_decode_of_type(Stream& stream, const PagedAttentionArgs& args) {
-  switch (args.cache.head_dim) {
+template <typename T, typename F>
+auto with_dim_variant(const AttentionShape& shape, F f) {
+  switch (shape.head_dim) {
     case 64:
-      return run_decode_of_dim<T, 64>(stream, args);
+      return with_group_variant<T, 64>(shape, f);
     case 80:
-      return run_decode_of_dim<T, 80>(stream, args);
+      return with_group_variant<T, 80>(shape, f);
     case 96:
-      return run_decode_of_dim<T, 96>(stream, args);
+      return with_group_variant<T, 96>(shape, f);
     case 128:
-      return run_decode_of_dim<T, 128>(stream, args);
-    case 256:
-      return run_decode_of_dim<T, 256>(stream, args);
+      return with_group_variant<T, 128>(shape, f);
     default:
-      CHECK(false, "head_dim ", args.cache.head_dim);
+      CHECK(shape.head_dim == 256, "head_dim ", shape.head_dim);
+      return with_group_variant<T, 256>(shape, f);
   }
+}
+
+// Calls f with the DecodeVariant for `shape`.
+template <typename F>
+auto with_variant(const AttentionShape& shape, F f) {
+  if (shape.dtype == DType::kF16) return with_dim_variant<Half>(shape, f);
+  CHECK(shape.dtype == DType::kBF16, to_string(shape.dtype));
+  return with_dim_variant<BFloat16>(shape, f);
 }
 
 }  // namespace
 
 void paged_attention_decode(Stream& stream, const PagedAttentionArgs& args) {
-  if (args.cache.dtype == DType::kF16) return run_decode_of_type<Half>(stream, args);
-  CHECK(args.cache.dtype == DType::kBF16, to_string(args.cache.dtype));
-  run_decode_of_type<BFloat16>(stream, args);
+  with_variant(attention_shape(args), [&](auto variant) { variant.run(stream, args); });
+}
+
+AttentionPlan plan_paged_attention_decode(Stream& stream, const PlanAttentionArgs& args) {
+  return with_variant(args.shape,
+                      [&](auto variant) { return make_plan(stream, args, variant.grid()); });
 }
 
 }  // namespace quire

@@ -74,7 +74,7 @@ struct PagedAttention {
   static void run(Stream& stream, const PagedAttentionArgs& args) {
     const Workspace::Scope scope(stream.workspace());
     const int num_threads = stream.pool().num_threads();
-    const AttentionPlan plan =
+    const CpuAttentionPlan plan =
         make_attention_plan(stream.workspace(), args, num_threads, 4 * V::kMaxRows);
     if (plan.num_blocks == 0) return;
     const int64_t scratch_bytes = Tile::scratch_bytes(args, plan.max_rows);
