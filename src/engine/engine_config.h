@@ -10,12 +10,12 @@
 namespace quire {
 
 struct EngineConfig {
-  std::string model;                 // directory, hub id in the local HF cache, or "quire-demo"
-  std::string tokenizer;             // directory; empty = the model's
-  std::string dtype = "auto";        // auto, float32, float16, bfloat16
-  std::string load_format = "auto";  // auto, safetensors, dummy
-  int max_model_len = 0;             // 0 = the model's, lowered to what the KV cache can hold
-  int max_num_seqs = 0;              // 0 = 256, on a GPU 1024
+  std::string model;                     // directory, hub id in the local HF cache, or "quire-demo"
+  std::string tokenizer;                 // directory; empty = the model's
+  std::string dtype = "auto";            // auto, float32, float16, bfloat16
+  std::string load_format = "auto";      // auto, safetensors, dummy
+  int max_model_len = 0;                 // 0 = the model's, lowered to what the KV cache can hold
+  int max_num_seqs = 0;                  // 0 = 256, on a GPU 1024
   int max_num_batched_tokens = 0;        // 0 = 2048
   int block_size = 16;                   // tokens; a multiple of 16
   int64_t kv_cache_memory_bytes = 0;     // 0 = chosen from free memory (CPU: at most 4 GiB)

@@ -116,6 +116,7 @@ Sampler::Sampler(const KernelTable& kernels, int max_num_seqs, int vocab_size)
       min_p_(parameters_.take({max_num_seqs}, DType::kF32)),
       seeds_(parameters_.take({max_num_seqs, 2}, DType::kI32)),
       positions_(parameters_.take({max_num_seqs, 2}, DType::kI32)),
+      adjuster_(kernels),
       results_(*kernels.device, MirroredArena::space(max_num_seqs, DType::kI32)),
       sampled_(results_.take({max_num_seqs}, DType::kI32)) {
   reporting_.reserve(static_cast<size_t>(max_num_seqs));
@@ -128,6 +129,7 @@ void Sampler::sample(Stream& stream, const TensorView& logits,
   process(stream, logits, targets);
   queue(stream, logits, targets);
   stream.synchronize();
+  find_masked_rows(targets);
   take_tokens(targets);
   report_logprobs(stream);
 }
@@ -158,33 +160,32 @@ void Sampler::process_row(const SamplingTarget& target, std::span<float> logits)
 
 void Sampler::process(Stream& stream, const TensorView& logits,
                       std::span<const SamplingTarget> targets) {
-  std::vector<size_t> indices;
-  for (size_t i = 0; i < targets.size(); ++i) {
-    if (needs_processing(targets[i])) indices.push_back(i);
+  if (std::ranges::none_of(targets, needs_processing)) return;
+  if (kernels_.adjust_logits != nullptr) {
+    adjuster_.clear();
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (needs_processing(targets[i])) adjuster_.add(static_cast<int32_t>(i), *targets[i].row);
+    }
+    adjuster_.run(stream, logits);
+    return;
   }
-  if (indices.empty()) return;
-  const int64_t row_bytes = vocab_size_ * size_of(DType::kF32);
-  const bool is_host = kernels_.device->is_host();
-  const auto num_rows = static_cast<int64_t>(indices.size());
-  if (!is_host && processed_rows_.num_bytes() < num_rows * row_bytes) {
-    processed_rows_ = Buffer::staging(num_rows * row_bytes, *kernels_.device);
-  }
-  const auto device_row = [&](size_t i) {
-    return logits.row<float>(static_cast<int64_t>(indices[i]));
-  };
-  const auto host_row = [&](size_t i) {
-    return is_host ? device_row(i)
-                   : reinterpret_cast<float*>(processed_rows_.data() +
-                                              static_cast<int64_t>(i) * row_bytes);
-  };
-  for (size_t i = 0; i < indices.size() && !is_host; ++i)
-    stream.copy(host_row(i), device_row(i), row_bytes);
-  stream.synchronize();
-  for_each_row(stream, indices.size(), [&](size_t i) {
-    process_row(targets[indices[i]], {host_row(i), static_cast<size_t>(vocab_size_)});
+  for_each_row(stream, targets.size(), [&](size_t i) {
+    if (!needs_processing(targets[i])) return;
+    process_row(targets[i],
+                {logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(vocab_size_)});
   });
-  for (size_t i = 0; i < indices.size() && !is_host; ++i)
-    stream.copy(device_row(i), host_row(i), row_bytes);
+}
+
+// A row that had a token before it was adjusted, and has none after, masks them all.
+void Sampler::find_masked_rows(std::span<const SamplingTarget> targets) {
+  const std::span<const int32_t> rows = adjuster_.row_indices();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto row = static_cast<size_t>(rows[i]);
+    if (sampled_.host().as<int32_t>()[row] < 0 && adjuster_.could_draw()[i] != 0) {
+      targets[row].output->failure = RowFailure::kEveryTokenMasked;
+    }
+  }
+  adjuster_.clear();
 }
 
 void Sampler::queue(Stream& stream, const TensorView& logits,

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/logit_adjuster.h"
 #include "engine/request_rows.h"
 #include "kernels/kernel_table.h"
 #include "tensor/mirrored_arena.h"
@@ -56,8 +57,9 @@ class Sampler {
  private:
   void keep_raw_logits(Stream& stream, const TensorView& logits,
                        std::span<const SamplingTarget> targets);
-  // Runs the logits processors of the rows that have some, on the host.
+  // Runs the logits processors of the rows that have some.
   void process(Stream& stream, const TensorView& logits, std::span<const SamplingTarget> targets);
+  void find_masked_rows(std::span<const SamplingTarget> targets);
   void process_row(const SamplingTarget& target, std::span<float> logits) const;
   void take_tokens(std::span<const SamplingTarget> targets);
   void report_logprobs(Stream& stream);
@@ -72,12 +74,12 @@ class Sampler {
   MirroredTensor min_p_;        // f32
   MirroredTensor seeds_;        // u64, as pairs of i32
   MirroredTensor positions_;    // likewise
+  LogitAdjuster adjuster_;      // of a device that has adjust_logits
   MirroredArena results_;
   MirroredTensor sampled_;  // [max_num_seqs] i32
   // [max_num_seqs, vocab] f32: rows that report log-probabilities, packed; taken when first needed.
   Tensor raw_logits_;
   std::vector<SamplingTarget> reporting_;  // the targets of those rows
-  Buffer processed_rows_;                  // staging for rows that the host changes
 };
 
 }  // namespace quire
