@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Checks every #include of src/ and include/ against tools/layers.txt; prints strays and cycles."""
+"""Checks every #include of src/ and include/ against tools/layers.txt; prints strays and cycles, and types that
+two headers define: the linker would keep one destructor for both."""
 import pathlib
 import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TYPE = re.compile(r"^(?:struct|class|enum class) (?:alignas\([^)]*\) )?(\w+)[^;]*?\{", re.M)
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
 
@@ -34,6 +36,13 @@ def main():
                      if layer in layers.get(other, ())]
     files = [p for top in ("src", "include") for p in sorted((ROOT / top).rglob("*"))
              if p.suffix in (".h", ".cc", ".cu", ".cuh")]
+    homes = {}
+    for path in files:
+        if path.suffix in (".h", ".cuh") and "/cpu/" not in str(path):
+            for type_name in TYPE.findall(path.read_text()):
+                homes.setdefault(type_name, set()).add(str(path.relative_to(ROOT)))
+    problems += [f"{type_name} is defined in {' and '.join(sorted(where))}"
+                 for type_name, where in homes.items() if len(where) > 1]
     for path in files:
         here, name = layer_of(path), str(path.relative_to(ROOT))
         for _, target in INCLUDE.findall(path.read_text()):

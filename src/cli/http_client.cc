@@ -43,7 +43,7 @@ size_t receive(char* data, size_t size, size_t count, void* user) {
   return num_bytes;
 }
 
-void configure(Transfer& transfer, const HttpRequest& request) {
+void configure(Transfer& transfer, const ClientRequest& request) {
   CURL* handle = transfer.handle;
   curl_easy_setopt(handle, CURLOPT_URL, request.url.c_str());
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
@@ -106,7 +106,7 @@ class HttpClient::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  Id start(const HttpRequest& request, OnData on_data, OnDone on_done) {
+  Id start(const ClientRequest& request, OnData on_data, OnDone on_done) {
     auto transfer = std::make_unique<Transfer>();
     transfer->id = next_id_++;
     transfer->handle = curl_easy_init();
@@ -176,14 +176,14 @@ class HttpClient::State {
 
 HttpClient::HttpClient() : state_(std::make_unique<State>()) {}
 HttpClient::~HttpClient() = default;
-HttpClient::Id HttpClient::start(const HttpRequest& request, OnData on_data, OnDone on_done) {
+HttpClient::Id HttpClient::start(const ClientRequest& request, OnData on_data, OnDone on_done) {
   return state_->start(request, std::move(on_data), std::move(on_done));
 }
 void HttpClient::cancel(Id id) { state_->cancel(id); }
 void HttpClient::poll(std::chrono::milliseconds timeout) { state_->poll(timeout); }
 size_t HttpClient::num_active() const { return state_->num_active(); }
 
-HttpResult HttpClient::fetch(const HttpRequest& request) {
+HttpResult HttpClient::fetch(const ClientRequest& request) {
   HttpClient client;
   HttpResult result;
   client.start(request, {}, [&](const HttpResult& ended) { result = ended; });

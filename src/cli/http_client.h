@@ -11,7 +11,7 @@
 
 namespace quire {
 
-struct HttpRequest {
+struct ClientRequest {
   std::string url;
   std::string body = {};     // JSON to POST; empty: GET
   std::string api_key = {};  // sent as a bearer token if not empty
@@ -41,7 +41,7 @@ class HttpClient {
   HttpClient& operator=(const HttpClient&) = delete;
 
   // on_data may be empty: then the body is in the result.
-  Id start(const HttpRequest& request, OnData on_data, OnDone on_done);
+  Id start(const ClientRequest& request, OnData on_data, OnDone on_done);
   // Drops a request; neither handler is called again.  Not from within a handler.
   void cancel(Id id);
   // Moves data for up to `timeout`, returning early when something happened.
@@ -49,7 +49,7 @@ class HttpClient {
   size_t num_active() const;
 
   // One request to its end.
-  static HttpResult fetch(const HttpRequest& request);
+  static HttpResult fetch(const ClientRequest& request);
 
  private:
   class State;

@@ -13,6 +13,8 @@
 namespace quire {
 namespace {
 
+constexpr int kTerminalSeqs = 8;  // one person, who may ask for several answers
+
 constexpr int kInterruptedStatus = 130;  // 128 + SIGINT, as shells have it
 
 void print_stats(const GenerationStats& stats) {
@@ -74,7 +76,8 @@ std::unique_ptr<TextSource> Terminal::open_source(TerminalFlags& flags) {
   }
   if (flags.remote.url.empty()) {
     settle_model(flags.engine);
-    flags.engine.config.max_num_seqs = std::min(flags.engine.config.max_num_seqs, 8);
+    int& max_num_seqs = flags.engine.config.max_num_seqs;
+    max_num_seqs = max_num_seqs == 0 ? kTerminalSeqs : std::min(max_num_seqs, kTerminalSeqs);
     source = local_text_source(flags.engine);
   } else {
     if (!flags.engine.config.model.empty() || !flags.engine.model_flag.empty()) {

@@ -40,7 +40,7 @@ void free_pages(std::byte* data, int64_t num_bytes) {
 }
 
 void copy(void* /*queue*/, void* to, const void* from, int64_t num_bytes) {
-  std::memcpy(to, from, static_cast<size_t>(num_bytes));
+  if (num_bytes > 0) std::memcpy(to, from, static_cast<size_t>(num_bytes));
 }
 
 void copy_rows(void* /*queue*/, void* to, const void* from, int64_t stride, int64_t row_bytes,

@@ -105,7 +105,7 @@ GenerateOptions make_options(const GenerateFlags& flags, const LocalModel& model
     throw LoadError(applied.error());
   }
   // Enough that a step is never short of sequences while this thread tokenises the next ones.
-  options.max_in_flight = 2LL * flags.engine.config.max_num_seqs;
+  options.max_in_flight = 2LL * model.engine->info().max_num_seqs;
   return options;
 }
 

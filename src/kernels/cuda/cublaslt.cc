@@ -83,10 +83,13 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-// The same algorithm is best for neighbouring numbers of rows.
+// The same algorithm is best for neighbouring numbers of rows, but not for a single row or few: one
+// that was chosen for a matrix by a vector gives wrong sums for more, though the library's check
+// lets it pass.
 int64_t rounded_rows(int64_t m) {
   const auto round_up = [m](int64_t multiple) { return (m + multiple - 1) / multiple * multiple; };
-  if (m <= 64) return round_up(16);
+  if (m <= 8) return m;
+  if (m <= 64) return round_up(8);
   if (m <= 256) return round_up(64);
   if (m <= 1024) return round_up(256);
   int64_t power = 2048;
@@ -180,30 +183,16 @@ CublasLt::Bucket CublasLt::bucket_of(const GemmArgs& args) {
 std::optional<cublasLtMatmulAlgo_t> CublasLt::choose(Stream& stream, const GemmArgs& args,
                                                      const Product& product) {
   const Bucket bucket = bucket_of(args);
-  const cublasLtMatmulAlgo_t* nearest = nearest_tuned(bucket);
-  if (!tuned_.contains(bucket) && !is_capturing(stream)) {
+  const auto tuned = tuned_.find(bucket);
+  if (tuned != tuned_.end() && fits(product, tuned->second)) return tuned->second;
+  if (tuned == tuned_.end() && !is_capturing(stream)) {
     const std::optional<cublasLtMatmulAlgo_t> best = tune(stream, args, product);
     if (best.has_value()) tuned_[bucket] = *best;
     return best;
   }
-  if (nearest != nullptr && fits(product, *nearest)) return *nearest;
   const std::vector<cublasLtMatmulAlgo_t> first = candidates(product, 1);
   if (first.empty()) return std::nullopt;
   return first.front();
-}
-
-const cublasLtMatmulAlgo_t* CublasLt::nearest_tuned(const Bucket& bucket) const {
-  const auto with_rows = [&bucket](int64_t m) {
-    Bucket other = bucket;
-    other.m = m;
-    return other;
-  };
-  const auto begin = tuned_.lower_bound(with_rows(0));
-  const auto end = tuned_.upper_bound(with_rows(INT64_MAX));
-  const auto nearest = std::min_element(begin, end, [&](const auto& a, const auto& b) {
-    return std::abs(a.first.m - bucket.m) < std::abs(b.first.m - bucket.m);
-  });
-  return nearest == end ? nullptr : &nearest->second;
 }
 
 bool CublasLt::fits(const Product& product, const cublasLtMatmulAlgo_t& algorithm) const {

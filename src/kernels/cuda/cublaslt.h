@@ -60,8 +60,6 @@ class CublasLt {
   static Bucket bucket_of(const GemmArgs& args);
   std::vector<cublasLtMatmulAlgo_t> candidates(const Product& product, int max_count) const;
   bool fits(const Product& product, const cublasLtMatmulAlgo_t& algorithm) const;
-  // Of the same bucket, or else of the one with the closest number of rows; null without any.
-  const cublasLtMatmulAlgo_t* nearest_tuned(const Bucket& bucket) const;
   std::optional<cublasLtMatmulAlgo_t> choose(Stream& stream, const GemmArgs& args,
                                              const Product& product);
   std::optional<cublasLtMatmulAlgo_t> tune(Stream& stream, const GemmArgs& args,

@@ -118,6 +118,23 @@ TEST_F(GemmTest, FewRowsOfRandomShapes) {
   }
 }
 
+// A choice made for one number of rows must not be used for another that it does not fit.
+TEST_F(GemmTest, AnyNumberOfRowsAfterAnyOther) {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    for (const int m : {12, 1, 12, 5, 1, 3, 17, 2, 16, 33, 1, 64, 24}) {
+      for (const bool accumulate : {false, true}) {
+        expect_agreement({.m = m,
+                          .n = 96,
+                          .k = 48,
+                          .dtype = dtype,
+                          .out_dtype = accumulate ? DType::kF32 : dtype,
+                          .accumulate = accumulate,
+                          .padding = 0});
+      }
+    }
+  }
+}
+
 TEST_F(GemmTest, AnyShapeTypeAndAlignment) {
   for (int i = 0; i < 60; ++i) {
     const DType dtype = random_dtype();
