@@ -40,12 +40,13 @@ PackedWeight cuda_pack_weight(Stream& stream, const PackWeightArgs& args) {
                       .dtype = weight.dtype,
                       .layout = kCudaRowMajor};
   std::byte* to = packed.data.data();
-  stream.uploader().upload(to, HostRows(weight));
-  for (const TensorView& part : args.more) {
+  const auto append = [&](const TensorView& part) {
     CHECK(part.dtype == weight.dtype && part.shape[1] == weight.shape[1], "parts differ");
-    to += part.rows() * row_bytes;
     stream.uploader().upload(to, HostRows(part));
-  }
+    to += part.rows() * row_bytes;
+  };
+  append(weight);
+  for (const TensorView& part : args.more) append(part);
   return packed;
 }
 

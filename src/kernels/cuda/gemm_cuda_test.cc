@@ -299,6 +299,22 @@ TEST_F(GemmTest, AcceptsNoRows) {
 }
 
 // Weights smaller and larger than the staging buffers (32 MiB), with and without gaps.
+TEST_F(GemmTest, PartsArePackedOneBelowTheOther) {
+  const Tensor parts[] = {random.tensor(40, 24, DType::kBF16), random.tensor(8, 24, DType::kBF16),
+                          random.tensor(16, 24, DType::kBF16)};
+  const TensorView more[] = {parts[1].view(), parts[2].view()};
+  const PackedWeight packed =
+      table->pack_weight(*stream, {.weight = parts[0].view(), .more = more});
+  ASSERT_EQ(packed.out_features, 64);
+  const Tensor all = download(TensorView(packed.data.data(), {64, 24}, DType::kBF16));
+  int64_t begin = 0;
+  for (const Tensor& part : parts) {
+    expect_same_bits(all.view().rows_view(begin, part.view().rows()),
+                     convert_to(part.view(), DType::kF32).view());
+    begin += part.view().rows();
+  }
+}
+
 TEST_F(GemmTest, PackedWeightsAreCopiesOfTheCheckpoint) {
   std::vector<Tensor> hosts;
   std::vector<PackedWeight> packed;
