@@ -129,7 +129,7 @@ void log_model(const EngineFlags& flags, const EngineInfo& info, double load_s) 
   spdlog::info("quire {} ({})", version_string(), version_commit());
   spdlog::info("model {} ({}, {}), loaded in {:.2f} s from {}", flags.config.model,
                info.architecture, info.dtype, load_s, info.model_path);
-  spdlog::info("device {}, kernels {}, {} host threads", info.device, info.kernels,
+  spdlog::info("device {}, kernels {}, {} threads", info.device, info.kernels,
                info.num_threads);
   spdlog::info("KV cache {} blocks of {} = {} tokens; max model length {}", info.num_blocks,
                info.block_size, format_count(num_tokens), format_count(info.max_model_len));
