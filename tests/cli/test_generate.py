@@ -45,15 +45,17 @@ class GenerateTest(CommandTest):
         self.assertEqual(summary["total_prompt_tokens"], sum(row["num_prompt_tokens"] for row in rows))
 
     def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(self):
+        begin = time.monotonic()
         self.quire(*self.flags(self.dir / "whole"))
+        duration = time.monotonic() - begin
         output = self.dir / "killed"
         rng = random.Random(1)
         num_killed = 0
         for _ in range(100):
             process = subprocess.Popen([BINARY, *self.flags(output)], stderr=subprocess.PIPE)
-            deadline = time.monotonic() + rng.uniform(0.02, 0.6)
+            deadline = time.monotonic() + rng.uniform(0.2, 0.8) * duration
             while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.002)
+                time.sleep(0.001)
             process.send_signal(signal.SIGKILL)
             stderr = process.communicate()[1]
             num_killed += process.returncode == -signal.SIGKILL
