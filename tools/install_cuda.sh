@@ -19,5 +19,7 @@ python3 -m venv build/cuda-toolkit
 # shellcheck disable=SC2086
 build/cuda-toolkit/bin/pip install --quiet --disable-pip-version-check --no-deps $packages
 root=$(echo build/cuda-toolkit/lib/python3*/site-packages/nvidia/cu13)
+# Names that CMake looks for.
 ln -sfn lib "$root/lib64"
+ln -sfn libcudart.so.13 "$root/lib/libcudart.so"
 ln -sfn "$PWD/$root/bin/nvcc" build/cuda-toolkit/nvcc-is-here
