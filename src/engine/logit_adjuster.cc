@@ -29,17 +29,22 @@ void LogitAdjuster::append(std::span<const std::pair<int32_t, float>> entries) {
 void LogitAdjuster::add(int32_t index, const RequestRow& row) {
   LogitAdjustments lists;
   for (const LogitsProcessor& processor : logits_processors()) {
-    if (processor.applies(row)) processor.collect(row, lists);
+    if (processor.applies(row)) processor.apply(row, lists);
   }
+  add(index, row.params(), lists);
+}
+
+void LogitAdjuster::add(int32_t index, const SamplingParams& params,
+                        const LogitAdjustments& lists) {
   row_ids_.push_back(index);
   append(lists.allowed);
   append(lists.masked);
   append(lists.biased);
   append(lists.penalized);
   begin_list();  // the end
-  repetition_penalty_.push_back(row.params().repetition_penalty);
-  frequency_penalty_.push_back(row.params().frequency_penalty);
-  presence_penalty_.push_back(row.params().presence_penalty);
+  repetition_penalty_.push_back(params.repetition_penalty);
+  frequency_penalty_.push_back(params.frequency_penalty);
+  presence_penalty_.push_back(params.presence_penalty);
 }
 
 void LogitAdjuster::run(Stream& stream, const TensorView& logits) {

@@ -1,4 +1,4 @@
-// Runs the logits processors of a step's rows on the device.
+// Runs the logits processors of the rows of a step: their changes as lists, for adjust_logits.
 #pragma once
 
 #include <span>
@@ -9,7 +9,7 @@
 
 namespace quire {
 
-// Thread: device.  Requires: the table has adjust_logits.
+// Thread: device.
 class LogitAdjuster {
  public:
   explicit LogitAdjuster(const KernelTable& kernels) : kernels_(kernels) {}
@@ -18,6 +18,7 @@ class LogitAdjuster {
   void clear();
   // Row `index` of the logits is that of `row`.
   void add(int32_t index, const RequestRow& row);
+  void add(int32_t index, const SamplingParams& params, const LogitAdjustments& lists);
   // Changes the logits of the rows added.
   void run(Stream& stream, const TensorView& logits);
   // After run() and synchronize(): whether a token could be drawn before the change, per row added.

@@ -11,7 +11,7 @@
 
 namespace quire {
 
-// The same changes as lists, for a backend with adjust_logits: see AdjustLogitsArgs.
+// What is to happen to the logits of a row, list by list: see AdjustLogitsArgs.
 struct LogitAdjustments {
   std::vector<int32_t> allowed;
   std::vector<int32_t> masked;
@@ -23,13 +23,10 @@ struct LogitsProcessor {
   const char* name;
   // Whether the row's next token needs it.
   bool (*applies)(const RequestRow& row);
-  // logits: [vocab] f32, in place.
-  void (*apply)(const RequestRow& row, std::span<float> logits);
-  // Adds the same change to the row's lists.
-  void (*collect)(const RequestRow& row, LogitAdjustments& adjustments);
+  // Adds what it changes to the row's lists.
+  void (*apply)(const RequestRow& row, LogitAdjustments& adjustments);
 };
 
-// In the order in which they run.
 std::span<const LogitsProcessor> logits_processors();
 
 }  // namespace quire

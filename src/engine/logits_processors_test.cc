@@ -5,6 +5,8 @@
 #include <cmath>
 #include <string_view>
 
+#include "engine/logit_adjuster.h"
+
 namespace quire {
 namespace {
 
@@ -38,7 +40,14 @@ std::vector<float> run(std::string_view name, const RowSpec& spec,
   for (const LogitsProcessor& processor : logits_processors()) {
     if (processor.name != name) continue;
     if (!processor.applies(row)) return {};
-    processor.apply(row, logits);
+    LogitAdjustments lists;
+    processor.apply(row, lists);
+    ThreadPool pool({.num_threads = 1, .pin_threads = false});
+    Stream stream(pool);
+    LogitAdjuster adjuster(kernels_for("reference"));
+    adjuster.add(0, row.params(), lists);
+    const auto vocab = static_cast<int64_t>(logits.size());
+    adjuster.run(stream, TensorView(logits.data(), {1, vocab}, DType::kF32));
     return logits;
   }
   ADD_FAILURE() << "no processor " << name;

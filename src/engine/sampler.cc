@@ -17,17 +17,9 @@ float effective_temperature(float temperature) {
   return temperature == 0.0F ? 0.0F : std::max(temperature, kMinTemperature);
 }
 
-// Calls body(i) for each of `count` rows, shared out to the threads.
-template <typename Body>
-void for_each_row(Stream& stream, size_t count, const Body& body) {
-  stream.pool().parallel_for(static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(static_cast<size_t>(i));
-  });
-}
-
-bool needs_processing(const SamplingTarget& target) {
+bool needs_processing(const RequestRow& row) {
   return std::ranges::any_of(logits_processors(), [&](const LogitsProcessor& processor) {
-    return processor.applies(*target.row);
+    return processor.applies(row);
   });
 }
 
@@ -150,30 +142,13 @@ void Sampler::keep_raw_logits(Stream& stream, const TensorView& logits,
   }
 }
 
-void Sampler::process_row(const SamplingTarget& target, std::span<float> logits) const {
-  if (!can_draw(logits)) return;  // the model's fault, not the processors'
-  for (const LogitsProcessor& processor : logits_processors()) {
-    if (processor.applies(*target.row)) processor.apply(*target.row, logits);
-  }
-  if (!can_draw(logits)) target.output->failure = RowFailure::kEveryTokenMasked;
-}
-
 void Sampler::process(Stream& stream, const TensorView& logits,
                       std::span<const SamplingTarget> targets) {
-  if (std::ranges::none_of(targets, needs_processing)) return;
-  if (kernels_.adjust_logits != nullptr) {
-    adjuster_.clear();
-    for (size_t i = 0; i < targets.size(); ++i) {
-      if (needs_processing(targets[i])) adjuster_.add(static_cast<int32_t>(i), *targets[i].row);
-    }
-    adjuster_.run(stream, logits);
-    return;
+  adjuster_.clear();
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (needs_processing(*targets[i].row)) adjuster_.add(static_cast<int32_t>(i), *targets[i].row);
   }
-  for_each_row(stream, targets.size(), [&](size_t i) {
-    if (!needs_processing(targets[i])) return;
-    process_row(targets[i],
-                {logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(vocab_size_)});
-  });
+  adjuster_.run(stream, logits);
 }
 
 // A row that had a token before it was adjusted, and has none after, masks them all.
@@ -185,7 +160,6 @@ void Sampler::find_masked_rows(std::span<const SamplingTarget> targets) {
       targets[row].output->failure = RowFailure::kEveryTokenMasked;
     }
   }
-  adjuster_.clear();
 }
 
 void Sampler::queue(Stream& stream, const TensorView& logits,
@@ -216,9 +190,7 @@ void Sampler::queue(Stream& stream, const TensorView& logits,
 }
 
 bool Sampler::can_queue(const RequestRow& row) {
-  return !row.params().logprobs &&
-         std::ranges::none_of(logits_processors(),
-                              [&](const auto& processor) { return processor.applies(row); });
+  return !row.params().logprobs && !needs_processing(row);
 }
 
 std::span<const int32_t> Sampler::tokens(int slot) const {

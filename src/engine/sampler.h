@@ -60,7 +60,6 @@ class Sampler {
   // Runs the logits processors of the rows that have some.
   void process(Stream& stream, const TensorView& logits, std::span<const SamplingTarget> targets);
   void find_masked_rows(std::span<const SamplingTarget> targets);
-  void process_row(const SamplingTarget& target, std::span<float> logits) const;
   void take_tokens(std::span<const SamplingTarget> targets);
   void report_logprobs(Stream& stream);
 
@@ -74,7 +73,7 @@ class Sampler {
   MirroredTensor min_p_;        // f32
   MirroredTensor seeds_;        // u64, as pairs of i32
   MirroredTensor positions_;    // likewise
-  LogitAdjuster adjuster_;      // of a device that has adjust_logits
+  LogitAdjuster adjuster_;
   MirroredArena results_;
   MirroredTensor sampled_;  // [max_num_seqs] i32
   // [max_num_seqs, vocab] f32: rows that report log-probabilities, packed; taken when first needed.

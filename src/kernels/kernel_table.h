@@ -38,7 +38,7 @@ struct KernelTable {
   PagedAttentionFn paged_attention = nullptr;
   SampleFn sample = nullptr;
   LogprobsFn logprobs = nullptr;
-  AdjustLogitsFn adjust_logits = nullptr;  // optional: the host changes logits itself
+  AdjustLogitsFn adjust_logits = nullptr;
 };
 
 // Every CPU table that this machine can run, the reference first, then from the slowest to the

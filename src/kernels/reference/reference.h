@@ -21,6 +21,8 @@ void kv_cache_write(Stream& stream, const KVCacheWriteArgs& args);
 void paged_attention(Stream& stream, const PagedAttentionArgs& args);
 void sample(Stream& stream, const SampleArgs& args);
 void logprobs(Stream& stream, const LogprobsArgs& args);
+// Serves all CPU tables: it has little to do, and shares the rows out to the threads.
+void adjust_logits(Stream& stream, const AdjustLogitsArgs& args);
 
 const KernelTable& table();
 

@@ -20,6 +20,7 @@ const KernelTable& table() {
       .paged_attention = paged_attention,
       .sample = sample,
       .logprobs = logprobs,
+      .adjust_logits = adjust_logits,
   };
   return kTable;
 }

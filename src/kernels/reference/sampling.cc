@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include "kernels/philox.h"
@@ -65,7 +67,46 @@ int32_t sample_row(const SampleArgs& args, int64_t row) {
                            [&](int32_t a, int32_t b) { return score(a) < score(b); });
 }
 
+// Row `index` of the arguments: each list in its turn.
+void adjust_row(const AdjustLogitsArgs& args, int64_t index) {
+  constexpr float kMasked = -std::numeric_limits<float>::infinity();
+  float* logits = args.logits.row<float>(args.row_ids.as<int32_t>()[index]);
+  const int64_t vocab = args.logits.shape[1];
+  int32_t& could_draw = args.could_draw.as<int32_t>()[index];
+  could_draw = can_draw({logits, static_cast<size_t>(vocab)}) ? 1 : 0;
+  if (could_draw == 0) return;
+  const int32_t* begin = args.list_begin.row<int32_t>(index);
+  const int32_t* ids = args.token_ids.as<int32_t>();
+  const float* values = args.values.as<float>();
+
+  const std::span allowed(ids + begin[AdjustLogitsArgs::kAllowed],
+                          ids + begin[AdjustLogitsArgs::kAllowed + 1]);
+  if (!allowed.empty()) {
+    std::vector<float> kept;
+    for (const int32_t id : allowed) kept.push_back(logits[id]);
+    std::fill_n(logits, vocab, kMasked);
+    for (size_t i = 0; i < allowed.size(); ++i) logits[allowed[i]] = kept[i];
+  }
+  const auto for_each_of = [&](AdjustLogitsArgs::List list, auto change) {
+    for (int32_t i = begin[list]; i < begin[list + 1]; ++i) change(logits[ids[i]], i);
+  };
+  for_each_of(AdjustLogitsArgs::kMasked, [](float& logit, int32_t) { logit = kMasked; });
+  for_each_of(AdjustLogitsArgs::kBiased, [&](float& logit, int32_t i) { logit += values[i]; });
+  const float repetition = args.repetition_penalty.as<float>()[index];
+  for_each_of(AdjustLogitsArgs::kPenalized, [&](float& logit, int32_t i) {
+    logit = logit > 0.0F ? logit / repetition : logit * repetition;
+    logit -= args.frequency_penalty.as<float>()[index] * values[i];
+    if (values[i] > 0.0F) logit -= args.presence_penalty.as<float>()[index];
+  });
+}
+
 }  // namespace
+
+void adjust_logits(Stream& stream, const AdjustLogitsArgs& args) {
+  stream.pool().parallel_for(args.row_ids.rows(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) adjust_row(args, i);
+  });
+}
 
 void sample(Stream&, const SampleArgs& args) {
   for (int64_t row = 0; row < args.logits.rows(); ++row) {

@@ -6,6 +6,7 @@
 #include "kernels/cpu/generic/gemm.h"
 #include "kernels/cpu/generic/sampling.h"
 #include "kernels/kernel_table.h"
+#include "kernels/reference/reference.h"
 
 namespace quire {
 
@@ -28,6 +29,7 @@ KernelTable make_table(const char* name) {
       .paged_attention = paged_attention<V>,
       .sample = Sampling<V>::sample,
       .logprobs = Sampling<V>::logprobs,
+      .adjust_logits = reference::adjust_logits,
   };
 }
 
