@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/activation.h"
 #include "tensor/stream.h"
 #include "tensor/tensor.h"
 
@@ -37,5 +38,17 @@ struct GemmArgs {
   bool accumulate = false;               // add to what `out` holds (a fused residual)
 };
 using GemmFn = void (*)(Stream&, const GemmArgs&);
+
+// out = activation(x * gate^T + its bias) * (x * up^T + its bias), with both halves of the MLP in
+// one weight.  Accumulates in f32.  Returns false, having done nothing, where a product and then
+// the activation do as well.
+struct GatedGemmArgs {
+  TensorView x;                          // [M, K] activations
+  const PackedWeight* weight = nullptr;  // [2 N, K]: gate's rows, then up's
+  TensorView bias;                       // [2 N] f32 or empty
+  TensorView out;                        // [M, N] activations, must not alias x
+  Activation activation = Activation::kSilu;
+};
+using GatedGemmFn = bool (*)(Stream&, const GatedGemmArgs&);
 
 }  // namespace quire

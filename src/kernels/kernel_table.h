@@ -22,6 +22,7 @@ struct KernelTable {
   bool activations_have_weight_dtype = false;
   PackWeightFn pack_weight = nullptr;
   GemmFn gemm = nullptr;
+  GatedGemmFn gated_gemm = nullptr;  // optional fusion
   RmsNormFn rms_norm = nullptr;
   LayerNormFn layer_norm = nullptr;
   GatedActivationFn gated_activation = nullptr;

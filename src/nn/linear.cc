@@ -98,6 +98,16 @@ void Linear::forward(ForwardContext& context, const TensorView& x, const TensorV
                        {.x = x, .weight = &weight_, .bias = bias_.view(), .out = out});
 }
 
+bool Linear::forward_gated(ForwardContext& context, const TensorView& x, const TensorView& out,
+                           Activation activation) const {
+  const GatedGemmFn gated_gemm = context.kernels.gated_gemm;
+  return gated_gemm != nullptr && gated_gemm(context.stream, {.x = x,
+                                                              .weight = &weight_,
+                                                              .bias = bias_.view(),
+                                                              .out = out,
+                                                              .activation = activation});
+}
+
 void Linear::forward_add(ForwardContext& context, const TensorView& x,
                          const TensorView& out) const {
   context.kernels.gemm(

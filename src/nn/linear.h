@@ -34,6 +34,10 @@ class Linear {
   int64_t in_features() const { return weight_.in_features; }
   // out = x * weight^T + bias.  x: [tokens, in_features], out: [tokens, out_features].
   void forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
+  // out = activation(the first half of it) * the second: [tokens, out_features / 2].  Returns false,
+  // having done nothing, if the backend does not fuse that.
+  bool forward_gated(ForwardContext& context, const TensorView& x, const TensorView& out,
+                     Activation activation) const;
   // out += x * weight^T + bias.
   void forward_add(ForwardContext& context, const TensorView& x, const TensorView& out) const;
 

@@ -16,6 +16,7 @@ GatedMlp::GatedMlp(const BuildContext& build, const GatedMlpOptions& options)
 
 void GatedMlp::forward_inner(ForwardContext& context, const TensorView& x,
                              const TensorView& out) const {
+  if (gate_up_.forward_gated(context, x, out, activation_)) return;
   Scratch scratch(context);
   const TensorView gate_up = scratch.matrix(x.rows(), gate_up_.out_features());
   gate_up_.forward(context, x, gate_up);

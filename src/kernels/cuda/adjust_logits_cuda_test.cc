@@ -1,3 +1,4 @@
+// The kernel that adjusts logits against the reference.
 #include <array>
 #include <numeric>
 #include <set>

@@ -8,6 +8,7 @@ namespace quire {
 // gemm.cc: cuBLASLt, and the kernels below for few rows.
 PackedWeight cuda_pack_weight(Stream& stream, const PackWeightArgs& args);
 void cuda_gemm(Stream& stream, const GemmArgs& args);
+bool cuda_gated_gemm(Stream& stream, const GatedGemmArgs& args);
 
 // Elementwise.
 void cuda_rms_norm(Stream& stream, const RmsNormArgs& args);

@@ -12,6 +12,7 @@ const KernelTable* cuda_table() {
                                   .activations_have_weight_dtype = true,
                                   .pack_weight = cuda_pack_weight,
                                   .gemm = cuda_gemm,
+                                  .gated_gemm = cuda_gated_gemm,
                                   .rms_norm = cuda_rms_norm,
                                   .layer_norm = cuda_layer_norm,
                                   .gated_activation = cuda_gated_activation,

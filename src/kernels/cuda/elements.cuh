@@ -57,6 +57,10 @@ void dispatch_float(DType dtype, F f) {
   CHECK(false, "not a floating-point type: ", to_string(dtype));
 }
 
+__device__ inline uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
 // Sum over the 32 threads of a warp, in all of them.
 __device__ inline float warp_sum(float value) {
   for (int offset = 16; offset > 0; offset /= 2) {

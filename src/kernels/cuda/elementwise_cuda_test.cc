@@ -1,3 +1,4 @@
+// Elementwise kernels, norms, rotations and copies against the reference.
 #include "kernels/cuda/cuda_test_support.h"
 
 namespace quire {

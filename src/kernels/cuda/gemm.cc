@@ -2,7 +2,6 @@
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/gemm_few_rows.h"
-#include "kernels/cuda/gemm_skinny.h"
 #include "kernels/cuda/gemm_tiled.h"
 #include "kernels/cuda/launch.cuh"
 #include "tensor/uploader.h"
@@ -11,18 +10,11 @@ namespace quire {
 namespace {
 
 constexpr int kCudaRowMajor = 100;  // PackedWeight::layout: [N, K] without gaps on the device
-// Up to here the own kernels read the weight faster than the library: on Hopper where a matrix is
-// small (measured on an H200: 10.5 against 13.0 us at 4096 x 4096, but 61 against 60 us at
-// 28672 x 4096), on other processors always.
-constexpr int64_t kFewRows = 16;
-constexpr int64_t kSmallSide = 8192;
 
 bool run_few_rows(Stream& stream, const GemmArgs& args) {
+  constexpr int64_t kFewRows = 16;  // measured against the library
   if (args.x.rows() > kFewRows) return false;
-  if (cuda_properties().arch != 90 || cublaslt() == nullptr) return gemm_few_rows(stream, args);
-  const bool is_small =
-      args.weight->out_features <= kSmallSide && args.weight->in_features <= kSmallSide;
-  return is_small && gemm_skinny_sm90a(stream, args);
+  return gemm_few_rows_sm90a(stream, args) || gemm_few_rows(stream, args);
 }
 
 }  // namespace
@@ -70,6 +62,17 @@ void cuda_gemm(Stream& stream, const GemmArgs& args) {
     product.accumulate = true;
   }
   if (!cublaslt()->multiply(stream, product)) gemm_tiled(stream, product);
+}
+
+bool cuda_gated_gemm(Stream& stream, const GatedGemmArgs& args) {
+  const PackedWeight& weight = *args.weight;
+  CHECK(weight.layout == kCudaRowMajor, "weight was packed by another table");
+  CHECK(args.x.shape[1] == weight.in_features, "K is ", args.x.shape[1]);
+  CHECK(2 * args.out.shape[1] == weight.out_features, "N is ", args.out.shape[1]);
+  CHECK(args.x.rows() == args.out.rows(), "M is ", args.x.rows(), " and ", args.out.rows());
+  CHECK(args.x.dtype == weight.dtype && args.out.dtype == weight.dtype, "activations are ",
+        to_string(args.x.dtype), " and ", to_string(args.out.dtype));
+  return args.x.rows() == 0 || gated_gemm_few_rows_sm90a(stream, args);
 }
 
 }  // namespace quire

@@ -1,8 +1,8 @@
+// Every kernel for matrix products against the reference.
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cuda_test_support.h"
 #include "kernels/cuda/gemm_few_rows.h"
-#include "kernels/cuda/gemm_skinny.h"
 #include "kernels/cuda/gemm_tiled.h"
 
 namespace quire {
@@ -59,7 +59,8 @@ class GemmTest : public CudaTest {
       expect_same_padding(result.view(), convert_to(start.view(), DType::kF32).view(), c.padding);
     };
     run("cuda_gemm", [&](const GemmArgs& args) { return cuda_gemm(*stream, args), true; });
-    run("skinny", [&](const GemmArgs& args) { return gemm_skinny_sm90a(*stream, args); });
+    run("few rows, sm_90a",
+        [&](const GemmArgs& args) { return gemm_few_rows_sm90a(*stream, args); });
     run("few rows", [&](const GemmArgs& args) { return gemm_few_rows(*stream, args); });
     run("tiled", [&](const GemmArgs& args) { return gemm_tiled(*stream, args), true; });
     run("cuBLASLt", [&](GemmArgs args) {
@@ -192,6 +193,47 @@ TEST_F(GemmTest, FewRowsOfSmallAndLongMatrices) {
   expect_agreement({.m = 17, .n = 6144, .k = 2048, .out_dtype = DType::kBF16});
   expect_agreement({.m = 33, .n = 34000, .k = 128});
   expect_agreement({.m = 64, .n = 1032, .k = 14336, .bias = true});
+}
+
+TEST_F(GemmTest, GatedProductsOfRandomShapes) {
+  for (int i = 0; i < 60; ++i) {
+    const DType dtype = random.between(0, 1) == 0 ? DType::kF16 : DType::kBF16;
+    const int m = random.between(1, 16);
+    const int n = i % 10 == 9 ? random.between(2000, 9000) : random.between(1, 300);
+    const int k = 8 * random.between(8, random.between(9, 200));
+    const auto activation = static_cast<Activation>(random.between(0, 3));
+    SCOPED_TRACE(describe({.m = m, .n = n, .k = k, .dtype = dtype, .out_dtype = dtype}));
+    const Tensor x = random.tensor(m, k, dtype);
+    const Tensor weight = random.tensor(2 * n, k, dtype, 0.05F);
+    const Tensor bias = random.vector(2 * n);
+    const bool has_bias = random.between(0, 1) == 1;
+
+    const PackedWeight reference =
+        reference_table().pack_weight(*host_stream, {.weight = weight.view()});
+    const Tensor host_x = convert_to(x.view(), DType::kF32);
+    Tensor gate_up = nans(m, 2 * n);
+    Tensor expected = nans(m, n);
+    reference_table().gemm(*host_stream, {.x = host_x.view(),
+                                          .weight = &reference,
+                                          .bias = has_bias ? bias.view() : TensorView(),
+                                          .out = gate_up.view()});
+    reference_table().gated_activation(
+        *host_stream, {.x = gate_up.view(), .out = expected.view(), .activation = activation});
+
+    const PackedWeight packed = table->pack_weight(*stream, {.weight = weight.view()});
+    const Tensor device_x = upload(x.view());
+    const Tensor device_bias = upload(bias.view());
+    const Tensor out = poisoned({m, n}, dtype);
+    if (!table->gated_gemm(*stream, {.x = device_x.view(),
+                                     .weight = &packed,
+                                     .bias = has_bias ? device_bias.view() : TensorView(),
+                                     .out = out.view(),
+                                     .activation = activation})) {
+      continue;
+    }
+    EXPECT_LT(relative_error(download(out.view()).view(), expected.view()),
+              dtype == DType::kBF16 ? 5e-3 : 1e-3);
+  }
 }
 
 TEST_F(GemmTest, ChainsOfProductsInAGraph) {

@@ -12,4 +12,8 @@ inline constexpr int64_t kMaxFewRows = 32;
 // shared memory, f32, rows that are not aligned to 16 bytes, or a type without tensor cores.
 [[nodiscard]] bool gemm_few_rows(Stream& stream, const GemmArgs& args);
 
+// For Hopper; false for other processors, and more than 16 rows.
+[[nodiscard]] bool gemm_few_rows_sm90a(Stream& stream, const GemmArgs& args);
+[[nodiscard]] bool gated_gemm_few_rows_sm90a(Stream& stream, const GatedGemmArgs& args);
+
 }  // namespace quire

@@ -23,10 +23,6 @@ inline constexpr int kDeviceArch = __CUDA_ARCH__ / 10;
 inline constexpr int kDeviceArch = 0;
 #endif
 
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
 // Four matrices; lane 8 * m + r gives the address of row r of matrix m, which becomes
 // fragments[m]: (row i, columns 2j and 2j + 1).
 __device__ inline void load_matrices(uint32_t (&fragments)[4], uint32_t address) {

@@ -7,13 +7,11 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/elements.cuh"
+
 namespace quire {
 
 inline constexpr int kWarpgroupThreads = 128;
-
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
 
 // `barrier`: the shared address of 8 bytes.  A phase of it ends when `arrivals` have arrived and
 // all bytes that were expected have come.
@@ -89,6 +87,12 @@ __device__ inline void copy_box_with_policy(uint32_t to, uint32_t barrier, const
       : "memory");
 }
 
+// Brings a box to the L2 cache.
+__device__ inline void prefetch_box(const CUtensorMap& map, int x, int y) {
+  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(&map), "r"(x),
+               "r"(y)
+               : "memory");
+}
 __device__ inline void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
