@@ -88,6 +88,8 @@ void add_scheduler_flags(CLI::App& app, EngineConfig& config) {
       ->default_str("fcfs");
   add_switch(app, "async-scheduling", config.async_scheduling,
              "Plan a step while the one before still runs");
+  add_switch(app, "forecast-output", config.forecast_output,
+             "Let requests wait that the KV cache will probably not hold to their end");
   add_human_int(app, "--max-queue-len", config.max_queue_len,
                 "Requests in flight beyond which new ones are answered with 429", 1);
 }

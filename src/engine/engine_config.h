@@ -25,6 +25,7 @@ struct EngineConfig {
   int long_prefill_token_threshold = 0;
   SchedulingPolicy scheduling_policy = SchedulingPolicy::kFcfs;
   bool async_scheduling = true;
+  bool forecast_output = true;
   uint64_t seed = 0;
   std::string device = "auto";   // auto: cuda if there is a GPU; cpu, cuda
   std::string cpu_isa = "auto";  // auto, reference, avx2, avx512, ...

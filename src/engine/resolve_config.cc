@@ -1,6 +1,8 @@
 #include "engine/resolve_config.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 #include <limits>
 #include <string>
 
@@ -78,23 +80,28 @@ int64_t workspace_bytes(const ModelFacts::Gpu& gpu, int batched_tokens) {
   return gpu.workspace_bytes_per_token * batched_tokens + kGpuKernelScratchBytes;
 }
 
-// Memory of the block arena on a GPU: as asked for, or all that the other owners leave.
+// Memory of a GPU that weights, activations and the reserve leave.
+int64_t gpu_room(const EngineConfig& config, const ModelFacts::Gpu& gpu, int batched_tokens) {
+  return gpu.available_bytes - workspace_bytes(gpu, batched_tokens) -
+         gpu.buffer_bytes_per_token * batched_tokens -
+         gpu.buffer_bytes_per_seq * config.max_num_seqs - kGpuReserveBytes;
+}
+
+// Memory of the block arena on a GPU: as asked for, or all the room but what is to be kept free.
 int64_t resolve_gpu_kv_cache_bytes(const EngineConfig& config, const ModelFacts::Gpu& gpu,
                                    int batched_tokens) {
-  const int64_t taken = workspace_bytes(gpu, batched_tokens) +
-                        gpu.buffer_bytes_per_token * batched_tokens +
-                        gpu.buffer_bytes_per_seq * config.max_num_seqs + kGpuReserveBytes;
+  const int64_t room = gpu_room(config, gpu, batched_tokens);
+  const int64_t asked = config.kv_cache_memory_bytes;
+  if (asked > room) {
+    refuse("the GPU has " + std::to_string(gpu.available_bytes) +
+           " bytes left beside the weights, " + std::to_string(gpu.available_bytes - room) +
+           " of them for activations: lower --kv-cache-memory-bytes to " +
+           std::to_string(std::max<int64_t>(room, 0)) +
+           ", or lower --max-num-batched-tokens or --max-num-seqs");
+  }
   const auto kept_free = static_cast<int64_t>((1.0 - config.gpu_memory_utilization) *
                                               static_cast<double>(gpu.total_bytes));
-  const int64_t asked = config.kv_cache_memory_bytes;
-  const int64_t left = gpu.available_bytes - taken - (asked > 0 ? 0 : kept_free);
-  if (asked > 0 ? asked <= left : left > 0) return asked > 0 ? asked : left;
-  refuse("the GPU has " + std::to_string(gpu.available_bytes) + " bytes left beside the weights, " +
-         std::to_string(taken) + " of them for activations: " +
-         (asked > 0
-              ? "lower --kv-cache-memory-bytes to " + std::to_string(std::max<int64_t>(left, 0))
-              : "raise --gpu-memory-utilization") +
-         " or lower --max-num-batched-tokens or --max-num-seqs");
+  return asked > 0 ? asked : std::max<int64_t>(room - kept_free, 0);
 }
 
 // Memory of the block arena: as asked for, or a share of what is free, but no more than all
@@ -133,17 +140,63 @@ int longest_sequence(const KVCacheSpec& spec, int64_t num_blocks, int max_len, i
   return low * spec.block_size;
 }
 
-int resolve_max_model_len(const EngineConfig& config, int requested, int longest,
-                          int64_t needed_bytes) {
-  const std::string needed = "the KV cache of one sequence of " + std::to_string(requested) +
-                             " tokens takes " + std::to_string(needed_bytes) + " bytes";
-  if (longest < kMinModelLen) refuse(needed + "; raise --kv-cache-memory-bytes");
-  if (longest < requested && config.max_model_len > 0) {
-    refuse("--max-model-len " + std::to_string(requested) + " does not fit: " + needed +
-           "; raise --kv-cache-memory-bytes or lower --max-model-len to " +
-           std::to_string(longest));
+// "0.07" for 0.061.
+std::string two_decimals_up(double share) {
+  char text[16];
+  std::snprintf(text, sizeof(text), "%.2f", std::ceil(share * 100.0) / 100.0);
+  return text;
+}
+
+// The flag that gives the cache `bytes`, and its value.  Requires: on a GPU, there is room.
+std::string flag_for_cache(int64_t bytes, const EngineConfig& config, const ModelFacts& facts,
+                           int batched_tokens) {
+  if (!facts.gpu || config.kv_cache_memory_bytes > 0) {
+    return "--kv-cache-memory-bytes to " + std::to_string(bytes);
   }
-  return std::min(longest, requested);
+  const int64_t kept_free = gpu_room(config, *facts.gpu, batched_tokens) - bytes;
+  const double share =
+      1.0 - static_cast<double>(kept_free) / static_cast<double>(facts.gpu->total_bytes);
+  return "--gpu-memory-utilization to " + two_decimals_up(share);
+}
+
+// Says what would fit.  `longest`: tokens of a sequence that `num_blocks` hold.
+[[noreturn]] void refuse_length(const EngineConfig& config, const ModelFacts& facts,
+                                int batched_tokens, int64_t num_blocks, int longest) {
+  const KVCacheSpec& spec = facts.kv_cache_spec;
+  const int requested = requested_max_model_len(config, facts.max_model_len);
+  int possible = requested;
+  if (facts.gpu) {
+    const int64_t room = std::max<int64_t>(gpu_room(config, *facts.gpu, batched_tokens), 0);
+    possible = longest_sequence(spec, room / spec.block_bytes, requested, batched_tokens);
+    if (possible < kMinModelLen) {
+      refuse("the GPU has " + std::to_string(facts.gpu->available_bytes) +
+             " bytes left beside the weights, too few for activations and a KV cache: lower "
+             "--max-num-batched-tokens or --max-num-seqs");
+    }
+  }
+  std::string message = "a KV cache of " + std::to_string(num_blocks * spec.block_bytes) +
+                        " bytes holds sequences of " + std::to_string(longest) + " tokens, not " +
+                        std::to_string(requested) + ": ";
+  if (possible > longest) {
+    const int64_t num_needed = num_blocks_for_request(spec, possible, batched_tokens) + 1;
+    message +=
+        "raise " + flag_for_cache(num_needed * spec.block_bytes, config, facts, batched_tokens);
+    if (possible < requested) message += " for " + std::to_string(possible) + " tokens";
+    if (longest >= kMinModelLen) message += ", or ";
+  }
+  if (longest >= kMinModelLen) message += "lower --max-model-len to " + std::to_string(longest);
+  refuse(message);
+}
+
+int resolve_max_model_len(const EngineConfig& config, const ModelFacts& facts, int batched_tokens,
+                          int64_t num_blocks) {
+  const int requested = requested_max_model_len(config, facts.max_model_len);
+  const int longest = longest_sequence(facts.kv_cache_spec, num_blocks, requested, batched_tokens);
+  const bool may_be_lower = config.max_model_len == 0;
+  if (longest < kMinModelLen || (longest < requested && !may_be_lower)) {
+    refuse_length(config, facts, batched_tokens, num_blocks, longest);
+  }
+  return longest;
 }
 
 }  // namespace
@@ -161,9 +214,7 @@ ResolvedConfig resolve_config(const EngineConfig& given, const ModelFacts& facts
   const int64_t blocks_per_sequence = num_blocks_for_request(spec, requested, batched_tokens);
   const int64_t bytes = resolve_kv_cache_bytes(config, facts, batched_tokens, blocks_per_sequence);
   const int64_t num_blocks = resolve_num_blocks(bytes, spec);
-  const int max_model_len = resolve_max_model_len(
-      config, requested, longest_sequence(spec, num_blocks, requested, batched_tokens),
-      blocks_per_sequence * spec.block_bytes);
+  const int max_model_len = resolve_max_model_len(config, facts, batched_tokens, num_blocks);
 
   ResolvedConfig resolved;
   resolved.scheduler = {.max_num_seqs = config.max_num_seqs,
@@ -174,6 +225,7 @@ ResolvedConfig resolve_config(const EngineConfig& given, const ModelFacts& facts
                         .policy = config.scheduling_policy,
                         .enable_prefix_caching = config.enable_prefix_caching,
                         .async_scheduling = config.async_scheduling,
+                        .forecast_output = config.forecast_output,
                         .num_blocks = num_blocks,
                         .kv_cache_spec = spec};
   resolved.batch = {.max_num_tokens = batched_tokens,

@@ -148,7 +148,7 @@ void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
     const int num_unscheduled = request.num_known_tokens() - computed.num_tokens;
     const int num_new_tokens = std::min(num_unscheduled, longest_chunk(budget));
     if ((!config_.enable_chunked_prefill && num_new_tokens < num_unscheduled) ||
-        !admit(request, num_new_tokens, computed)) {
+        !will_fit(request, computed) || !admit(request, num_new_tokens, computed)) {
       return;
     }
     if (!wants_all_logits && config_.enable_prefix_caching) {
@@ -170,6 +170,36 @@ void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
                                  .output_token_ids = {output_begin, request.token_ids.end()}});
     add_row(step, request, num_new_tokens, 0);
   }
+}
+
+// Whether the running requests and this one will probably end without a preemption.
+bool Scheduler::will_fit(const Request& request, const ComputedBlocks& computed) const {
+  if (!config_.forecast_output || running_.empty()) {
+    return true;
+  }
+  const auto remaining_tokens = [&](const Request& r) {
+    return forecast_.remaining_tokens(r.num_output_tokens(),
+                                      r.max_num_tokens - r.num_prompt_tokens());
+  };
+  const int num_new_tokens = request.num_known_tokens() - computed.num_tokens;
+  std::vector<GrowingRequest> growing;
+  growing.reserve(running_.size() + 1);
+  growing.push_back({.held_tokens = num_new_tokens, .remaining_tokens = remaining_tokens(request)});
+  int64_t num_unallocated = num_new_tokens;
+  for (const Request* r : running_) {
+    growing.push_back({.held_tokens = r->num_known_tokens() - r->num_cached_tokens,
+                       .remaining_tokens = remaining_tokens(*r)});
+    num_unallocated += r->num_tokens() - r->num_computed_tokens;
+  }
+  // A window's blocks are given back as it grows, and are not counted.
+  const auto& groups = config_.kv_cache_spec.groups;
+  const auto num_growing_groups = std::max<int64_t>(
+      1, std::count_if(groups.begin(), groups.end(),
+                       [](const KVCacheGroupSpec& group) { return group.sliding_window == 0; }));
+  const int64_t num_free_tokens =
+      (kv_cache_manager_.pool().num_free_blocks() - kv_cache_manager_.num_reserved_blocks()) /
+      num_growing_groups * config_.kv_cache_spec.block_size;
+  return num_unallocated + peak_growth(growing) <= num_free_tokens;
 }
 
 // A request at the cap of preemptions needs its full length set aside, or the engine to itself.
@@ -313,6 +343,7 @@ StepResult Scheduler::apply(const ScheduledRow& row, const RowOutput& output, Re
     if (std::optional<Stop> stop = check_stop(request)) {
       result.finish_reason = stop->finish_reason;
       result.stop_reason = std::move(stop->stop_reason);
+      forecast_.add_finished(request.num_output_tokens());
     }
   }
   return result;

@@ -9,6 +9,7 @@
 
 #include "kvcache/kv_cache_manager.h"
 #include "kvcache/kv_cache_spec.h"
+#include "scheduler/output_forecast.h"
 #include "scheduler/scheduler_output.h"
 
 namespace quire {
@@ -26,6 +27,7 @@ struct SchedulerConfig {
   bool async_scheduling = true;  // schedule() may run before the last update()
   int max_preemptions = 8;       // a request is preempted at most so often; then it waits until
                                  // blocks can be set aside for its full length
+  bool forecast_output = true;   // admit only what will probably fit to its end
   uint64_t cache_seed = 0;       // identity of the model in block hashes
   int64_t num_blocks = 0;        // blocks of the pool, the null block included
   KVCacheSpec kv_cache_spec;
@@ -88,6 +90,7 @@ class Scheduler {
 
   bool schedule_running(SchedulerOutput& step);
   void schedule_waiting(SchedulerOutput& step, double now_s);
+  bool will_fit(const Request& request, const ComputedBlocks& computed) const;
   bool admit(Request& request, int num_new_tokens, const ComputedBlocks& computed);
   bool make_room(size_t running_index, int num_new_tokens);
   void add_row(SchedulerOutput& step, Request& request, int num_new_tokens, int num_old_blocks);
@@ -108,6 +111,7 @@ class Scheduler {
   std::set<Request*, RunsBefore> waiting_;                            // new or preempted
   std::vector<Request*> running_;                                     // sorted by RunsBefore
   std::vector<RequestId> finished_ids_;                               // rows the runner has to drop
+  OutputForecast forecast_;
   uint64_t next_sequence_ = 0;
   int64_t next_step_id_ = 0;
   int num_steps_in_flight_ = 0;  // planned, not empty, and not updated

@@ -15,6 +15,7 @@ SchedulerConfig small_config() {
   config.max_num_batched_tokens = 16;
   config.max_model_len = 64;
   config.async_scheduling = false;
+  config.forecast_output = false;
   config.num_blocks = 65;
   config.kv_cache_spec = make_kv_cache_spec({{.num_kv_heads = 1, .head_dim = 8}}, 4, 4);
   return config;
@@ -183,6 +184,28 @@ TEST(Scheduler, PreemptsTheLatestAndResumesItWithItsOutput) {
   EXPECT_EQ(step.new_requests[0].id, 2U);
   EXPECT_THAT(step.new_requests[0].output_token_ids, ElementsAre(7, 7));
   EXPECT_EQ(scheduler.stats().num_preemptions, 1);
+}
+
+// Blocks for 80 tokens, and requests of 24: three fit to their end, five at first.
+TEST(Scheduler, AForecastAvoidsPreemptions) {
+  for (const bool forecast_output : {false, true}) {
+    SchedulerConfig config = small_config();
+    config.max_num_seqs = 8;
+    config.num_blocks = 21;
+    config.forecast_output = forecast_output;
+    Scheduler scheduler(config);
+    for (RequestId id = 1; id <= 8; ++id) {
+      scheduler.add(make_request(id, {.num_prompt_tokens = 12, .max_tokens = 12}));
+    }
+    int most_running = 0;
+    while (scheduler.has_unfinished_requests()) {
+      run_step(scheduler);
+      most_running = std::max(most_running, scheduler.stats().num_running);
+    }
+    EXPECT_EQ(scheduler.stats().num_preemptions == 0, forecast_output);
+    EXPECT_EQ(most_running >= 5, !forecast_output);
+    EXPECT_GE(most_running, 3);
+  }
 }
 
 TEST(Scheduler, KeepsATokenInFlightOfAPreemptedRequest) {

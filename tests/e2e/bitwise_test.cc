@@ -143,6 +143,7 @@ TEST_P(BitwiseTest, BatchedRequestsGiveWhatEachGivesAlone) {
     config.max_num_seqs = 12;
     config.max_num_batched_tokens = 48;  // prompts come in chunks
     config.kv_cache_memory_bytes = GetParam().kv_cache_memory_bytes;
+    config.forecast_output = false;  // which would avoid preemptions
     const auto engine = start_engine(config);
     for (unsigned seed = 1; seed <= 2; ++seed) {
       const std::vector<Outcome> together = run_together(*engine, specs, seed);

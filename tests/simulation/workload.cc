@@ -78,6 +78,7 @@ SchedulerConfig random_config(Random& random) {
   config.async_scheduling = !random.one_in(3);
   config.max_preemptions = random.one_in(2) ? random.between(0, 2) : 8;
   config.cache_seed = random.next();
+  config.forecast_output = random.one_in(2);
   const int64_t num_blocks_of_longest = num_blocks_for_request(
       config.kv_cache_spec, config.max_model_len, config.max_num_batched_tokens);
   config.num_blocks = 1 + num_blocks_of_longest * random.between(4, 16) / 4;
