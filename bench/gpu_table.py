@@ -5,11 +5,14 @@
 
 Each cell is one `quire bench` command; a line of JSON with command, commit and hardware is appended per
 cell.  The columns beside a result are vLLM 0.33's on an H200 and the figure that quire wants to reach.
+With --transformers each cell of throughput is followed by Hugging Face Transformers' on the same requests
+(bench/transformers_throughput.py), and by how many times quire is as fast.
 """
 import argparse
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -22,6 +25,7 @@ CONFIG = {
     "rope_scaling": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                      "original_max_position_embeddings": 8192, "rope_type": "llama3"},
 }
+SHAPE = "Llama-3.1-8B shape, dummy bf16 weights"
 
 
 def decode(batch, context, tokens=65, iterations=2):
@@ -57,10 +61,11 @@ CELLS = {
     "throughput 1000/1000": (throughput("--input-len", 1000, "--output-len", 1000),
                              "output_tokens_per_second", 1, "tok/s", 8780, 10200),
 }
+START_SECONDS = 300  # that Transformers may take beside the time it generates
 
 
-def run(command):
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run(command, timeout=None):
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
 
 
 def gpu():
@@ -68,7 +73,14 @@ def gpu():
     return query.stdout.strip()
 
 
+def append(options, report):
+    report.update(commit=options.commit, gpu=options.gpu)
+    with open(options.out, "a") as out:
+        out.write(json.dumps(report) + "\n")
+
+
 def measure(options, model, name):
+    """The result of a cell; None if it failed."""
     arguments, key, factor, unit, peer, wanted = CELLS[name]
     arguments = [options.lengths if a == "LENGTHS" else str(a) for a in arguments]
     with tempfile.NamedTemporaryFile(suffix=".json") as result:
@@ -78,15 +90,47 @@ def measure(options, model, name):
         done = run(command)
         if done.returncode != 0:
             print(f"{name:22} failed: {(done.stderr or done.stdout).strip()[-300:]}", flush=True)
-            return
+            return None
         report = json.load(open(result.name))
+        report["command"] = (report["command"].replace(model, "MODEL").replace(result.name, "RESULT.json")
+                             .replace(options.lengths, pathlib.Path(options.lengths).name))
     value = report[key] * factor
     print(f"{name:22} {value:10.2f} {unit:6} vLLM {peer:8} wanted {wanted:8}   ({time.time() - begin:.0f} s)",
           flush=True)
-    report.update(cell=name, value=value, unit=unit, commit=options.commit, gpu=options.gpu)
+    report.update(model=SHAPE, cell=name, value=value, unit=unit)
     report.pop("latencies", None)
-    with open(options.out, "a") as out:
-        out.write(json.dumps(report) + "\n")
+    append(options, report)
+    return value
+
+
+def workload_of(options, name):
+    """The requests of a cell of throughput, as the script for Transformers is told of them."""
+    arguments = CELLS[name][0]
+    if "LENGTHS" in arguments:
+        return ["--lengths", options.lengths]
+    return ["--input-len", arguments[arguments.index("--input-len") + 1],
+            "--output-len", arguments[arguments.index("--output-len") + 1]]
+
+
+def measure_transformers(options, model, name, mode, quire):
+    script = pathlib.Path(__file__).with_name("transformers_throughput.py")
+    command = [options.python, script, "--config", model, "--num-prompts", "1000", *workload_of(options, name),
+               "--mode", mode, "--max-seconds", options.max_seconds]
+    try:
+        done = run([str(word) for word in command], timeout=options.max_seconds + START_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        print(f"{name:22} Transformers, {mode}, failed: {error}", flush=True)
+        return
+    if done.returncode != 0:
+        print(f"{name:22} Transformers, {mode}, failed: {done.stderr.strip()[-300:]}", flush=True)
+        return
+    report = json.loads(done.stdout.strip().splitlines()[-1])
+    value = report["output_tokens_per_second"]
+    limit = ", stopped by the limit" if report["stopped_by_limit"] else ""
+    print(f"{name:22} {value:10.2f} tok/s  Transformers {report['transformers']} {report['mode']}, "
+          f"{report['attention']}{limit}; quire is {quire / value:.2f} times as fast", flush=True)
+    append(options, {**report, "model": SHAPE, "cell": f"{name}, Transformers {report['mode']}", "value": value,
+                     "unit": "tok/s", "quire": quire, "ratio": quire / value})
 
 
 def main():
@@ -96,13 +140,22 @@ def main():
     parser.add_argument("--out", default="bench/results/gpu.jsonl")
     parser.add_argument("--only", default="", help="cells whose name contains this")
     parser.add_argument("--commit", default=run(["git", "rev-parse", "--short", "HEAD"]).stdout.strip())
+    parser.add_argument("--transformers", nargs="?", const="continuous,generate", default="",
+                        help="compare with Transformers; its modes, separated by commas, if not both")
+    parser.add_argument("--python", default=sys.executable, help="the one that has torch and transformers")
+    parser.add_argument("--max-seconds", type=float, default=120, help="that Transformers may generate")
     options = parser.parse_args()
     options.gpu = gpu()
     with tempfile.TemporaryDirectory() as model:
         pathlib.Path(model, "config.json").write_text(json.dumps(CONFIG))
         for name in CELLS:
-            if options.only in name:
-                measure(options, model, name)
+            if options.only not in name:
+                continue
+            value = measure(options, model, name)
+            if value is None or CELLS[name][0][0] != "throughput":
+                continue
+            for mode in filter(None, options.transformers.split(",")):
+                measure_transformers(options, model, name, mode, value)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "engine/device_choice.h"
 #include "engine/host_memory.h"
 #include "engine/local_engine.h"
 #include "engine/model_path.h"
@@ -14,8 +14,6 @@
 
 namespace quire {
 namespace {
-
-constexpr int kMaxGpuHostThreads = 8;  // enough to fill staging memory faster than it is emptied
 
 KVCacheSpec kv_cache_spec_of(const Model& model, int block_size, DType dtype) {
   std::vector<AttentionLayerSpec> layers;
@@ -32,33 +30,6 @@ std::vector<int32_t> reachable_eos_token_ids(const ModelConfig& config, int voca
   std::vector<int32_t> ids = config.eos_token_ids;
   std::erase_if(ids, [&](int32_t id) { return id < 0 || id >= vocab_size; });
   return ids;
-}
-
-const KernelTable& choose_kernels(const EngineConfig& config) {
-  const bool is_auto = config.device == "auto";
-  if (!is_auto && config.device != "cpu" && config.device != "cuda") {
-    throw LoadError("--device '" + config.device + "' is not known; auto, cpu and cuda are");
-  }
-  const KernelTable* cuda = cuda_table();
-  if (config.device == "cuda" && cuda == nullptr) {
-    throw LoadError(
-        "--device cuda: no NVIDIA GPU can be used; either there is none, its driver is missing or "
-        "older than CUDA 13, or this build has no CUDA backend (README: 'On a GPU')");
-  }
-  const bool wants_cpu = config.device == "cpu" || config.cpu_isa != "auto";
-  return cuda != nullptr && !(wants_cpu && config.device != "cuda") ? *cuda
-                                                                    : kernels_for(config.cpu_isa);
-}
-
-ThreadPoolOptions thread_pool_options(const EngineConfig& config, const Device& device) {
-  if (device.is_host()) {
-    return {.num_threads = config.num_threads, .pin_threads = config.pin_threads};
-  }
-  // Beside a GPU, threads read files and fill staging memory; they must not spin for steps.
-  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-  return {.num_threads = config.num_threads > 0 ? config.num_threads
-                                                : std::clamp(cores / 2, 1, kMaxGpuHostThreads),
-          .pin_threads = false};
 }
 
 // The widest a layer's activations get, by the shapes of Llama-like and GPT-like layers.
@@ -85,9 +56,12 @@ ModelFacts::Gpu gpu_facts(const Model& model, const ModelConfig& config, DType d
 }  // namespace
 
 std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
+  return start_engine(config, choose_kernels(config));
+}
+
+std::unique_ptr<EngineClient> start_engine(const EngineConfig& config, const KernelTable& kernels) {
   const std::string directory = resolve_model_path(config.model);
   const ModelConfig model_config = load_model_config(directory);
-  const KernelTable& kernels = choose_kernels(config);
   auto device =
       std::make_unique<EngineDevice>(thread_pool_options(config, *kernels.device), *kernels.device);
   LoadedModel loaded = load_model(model_config,
@@ -125,7 +99,9 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
                 .weight_bytes = loaded.model->weight_bytes(),
                 .num_threads = device->pool.num_threads(),
                 .default_params = default_sampling_params(model_config)};
-  parts.core = {.async_scheduling = config.async_scheduling, .max_queue_len = config.max_queue_len};
+  parts.core = {.async_scheduling = config.async_scheduling,
+                .max_queue_len = config.max_queue_len,
+                .step_cost = StepCostModel(*loaded.model, loaded.dtype)};
   parts.scheduler = resolved.scheduler;
   parts.executor = {.batch = resolved.batch,
                     .kv_cache_spec = facts.kv_cache_spec,

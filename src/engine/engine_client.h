@@ -51,6 +51,23 @@ struct StepTokenHistogram {
   }
 };
 
+// What steps of one kind took and, by StepCostModel, had to do.
+struct StepWork {
+  int64_t num_steps = 0;
+  double seconds = 0.0;  // each from its launch, or the end of the step before, to its own end
+  double bytes = 0.0;    // to and from memory
+  double flops = 0.0;
+};
+
+// Who has the device's memory.
+struct DeviceMemory {
+  int64_t weights_bytes = 0;
+  int64_t kv_cache_bytes = 0;   // of all blocks, used or not
+  int64_t workspace_bytes = 0;  // what steps compute in
+  int64_t other_bytes = 0;      // loaded kernels, recorded graphs, other processes; 0 on the CPU
+  int64_t free_bytes = 0;
+};
+
 // A snapshot for /metrics and the log line.  Counters count since start.
 struct EngineStats {
   SchedulerStats scheduler;
@@ -61,7 +78,10 @@ struct EngineStats {
   int64_t last_step_tokens = 0;
   double last_step_s = 0.0;
   StepTokenHistogram step_tokens;
-  int num_in_flight_requests = 0;  // added and not yet finished or aborted
+  StepWork decode_steps;               // in which every row computes one token
+  StepWork prefill_steps;              // in which some row computes more
+  int64_t peak_num_blocks_in_use = 0;  // of the KV cache, after a step
+  int num_in_flight_requests = 0;      // added and not yet finished or aborted
   bool healthy = true;
   std::string failure;  // why not healthy
 };
@@ -84,6 +104,8 @@ class EngineClient {
   virtual bool reset_prefix_cache() = 0;
   virtual EngineStats stats() const = 0;
   virtual const EngineInfo& info() const = 0;
+  // As it is now; asks the system.
+  virtual DeviceMemory device_memory() const = 0;
 };
 
 }  // namespace quire

@@ -1,5 +1,6 @@
 #include "engine/engine_core.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -100,11 +101,24 @@ void EngineCore::finish_step() {
   const ModelRunnerOutput output = runner_.collect(std::move(launched.pending));
   const double time_s = now_s();
   std::vector<StepResult> results = scheduler_.update(*launched.step, output, time_s);
-  ++counters_.num_steps;
-  counters_.last_step_tokens = launched.step->total_num_scheduled_tokens;
-  counters_.step_tokens.observe(launched.step->total_num_scheduled_tokens);
-  counters_.last_step_s = time_s - launched.launch_time_s;
+  count(launched, time_s);
   for (StepResult& result : results) publish(std::move(result));
+}
+
+void EngineCore::count(const LaunchedStep& launched, double time_s) {
+  const SchedulerOutput& step = *launched.step;
+  ++counters_.num_steps;
+  counters_.last_step_tokens = step.total_num_scheduled_tokens;
+  counters_.step_tokens.observe(step.total_num_scheduled_tokens);
+  counters_.last_step_s = time_s - launched.launch_time_s;
+  const bool is_decode = step.total_num_scheduled_tokens == std::ssize(step.rows);
+  const StepCost cost = config_.step_cost.cost(step);
+  StepWork& work = is_decode ? counters_.decode_steps : counters_.prefill_steps;
+  ++work.num_steps;
+  work.seconds += time_s - std::max(launched.launch_time_s, last_finish_time_s_);
+  work.bytes += cost.bytes;
+  work.flops += cost.flops;
+  last_finish_time_s_ = time_s;
 }
 
 void EngineCore::publish(StepResult&& result) {
@@ -129,6 +143,9 @@ void EngineCore::publish(StepResult&& result) {
 
 void EngineCore::publish_stats() {
   counters_.scheduler = scheduler_.stats();
+  counters_.peak_num_blocks_in_use =
+      std::max(counters_.peak_num_blocks_in_use,
+               counters_.scheduler.num_blocks - counters_.scheduler.num_free_blocks);
   const std::lock_guard lock(stats_mutex_);
   stats_ = counters_;
 }

@@ -11,6 +11,7 @@
 
 #include "engine/inbox.h"
 #include "engine/model_runner.h"
+#include "engine/step_cost.h"
 #include "scheduler/scheduler.h"
 
 namespace quire {
@@ -18,6 +19,7 @@ namespace quire {
 struct EngineCoreConfig {
   bool async_scheduling = true;  // launch a step before the previous one has been collected
   int max_queue_len = 1024;      // requests in flight beyond which add() refuses
+  StepCostModel step_cost = {};  // of the model, for EngineStats
 };
 
 class EngineCore {
@@ -60,6 +62,7 @@ class EngineCore {
   bool launch_step();
   // Waits for the oldest launched step and hands out its results.
   void finish_step();
+  void count(const LaunchedStep& launched, double time_s);
   void publish(StepResult&& result);
   void publish_stats();
   void fail(const std::string& reason);
@@ -74,6 +77,7 @@ class EngineCore {
   std::unordered_map<RequestId, LiveRequest> live_;
   std::deque<LaunchedStep> launched_;
   bool idle_ = true;  // the last iteration found nothing to do
+  double last_finish_time_s_ = 0.0;
   EngineStats counters_;
 
   mutable std::mutex stats_mutex_;

@@ -44,6 +44,9 @@ class InputBatch {
   TensorView token_sources() const {
     return token_sources_.device().rows_view(0, batch_.num_tokens);
   }
+  int64_t device_bytes() const {
+    return arena_.device_bytes() + block_tables_arena_.device_bytes();
+  }
   // Index in the step's tokens of the first token of step.rows[i].
   int query_start(size_t i) const { return query_start_loc_.host().as<int32_t>()[i]; }
 

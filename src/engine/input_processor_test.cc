@@ -23,6 +23,7 @@ class FakeEngine final : public EngineClient {
   void abort(RequestId) override {}
   bool reset_prefix_cache() override { return true; }
   EngineStats stats() const override { return {}; }
+  DeviceMemory device_memory() const override { return {}; }
   const EngineInfo& info() const override { return info_; }
 
  private:

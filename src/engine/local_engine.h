@@ -48,6 +48,7 @@ class LocalEngine final : public EngineClient {
   bool reset_prefix_cache() override { return core_.reset_prefix_cache(); }
   EngineStats stats() const override { return core_.stats(); }
   const EngineInfo& info() const override { return parts_.info; }
+  DeviceMemory device_memory() const override;
 
  private:
   const LocalEngineParts parts_;

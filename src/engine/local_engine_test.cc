@@ -56,6 +56,7 @@ class FakeModel final : public Model {
   int hidden_size() const override { return 2; }
   int vocab_size() const override { return kVocab; }
   int64_t weight_bytes() const override { return 0; }
+  int64_t layer_weight_bytes() const override { return 0; }
 
  private:
   std::shared_ptr<Behaviour> behaviour_;
@@ -311,6 +312,10 @@ TEST_P(LocalEngineTest, CountsTheTokensOfSteps) {
   EXPECT_EQ(steps.sum, 20 + 4);
   EXPECT_EQ(steps.counts[0], 4) << "steps of one token";
   EXPECT_EQ(steps.counts[3], 1) << "more than 16, at most 32";
+  EXPECT_EQ(engine->stats().decode_steps.num_steps, 4);
+  EXPECT_EQ(engine->stats().prefill_steps.num_steps, 1);
+  EXPECT_GT(engine->stats().prefill_steps.seconds, 0.0);
+  EXPECT_EQ(engine->stats().peak_num_blocks_in_use, 2);
   Consumer again;
   ASSERT_TRUE(engine->add(make_request(*engine, std::vector<int32_t>(20, 3), 1), again.sink()));
   again.finished.get();

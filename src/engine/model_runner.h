@@ -24,6 +24,9 @@ class ModelRunner {
   // Batch sizes of decode steps that are worth a warm-up each, ascending.  Before the first launch.
   std::vector<int> decode_buckets() const { return executor_->decode_buckets(); }
 
+  // Device memory beside weights, KV cache and workspace.  Any thread.
+  int64_t buffer_bytes() const { return executor_->buffer_bytes(); }
+
   // Queues the step behind those launched before it and returns at once.
   PendingStep launch(std::shared_ptr<const SchedulerOutput> step);
   // Waits for the step.  Throws DeviceError if it failed, or one before it.

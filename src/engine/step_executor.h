@@ -64,6 +64,11 @@ class StepExecutor {
 
   // Batch sizes of decode steps that are worth a warm-up each, ascending.
   std::vector<int> decode_buckets() const;
+  // Device memory of inputs, hidden states and logits.  Any thread.
+  int64_t buffer_bytes() const {
+    return batch_.device_bytes() + hidden_.num_bytes() + gathered_hidden_.num_bytes() +
+           logits_.num_bytes();
+  }
 
  private:
   // Appends the tokens of all launched steps but the last `num_left` to their rows.

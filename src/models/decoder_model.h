@@ -63,6 +63,7 @@ class DecoderModel final : public Model {
       position_embedding_.emplace(build.at(options_.position_embedding),
                                   config.max_position_embeddings, config.hidden_size);
     }
+    const int64_t bytes_before_layers = build.weight_bytes;
     layers_.reserve(static_cast<size_t>(config.num_hidden_layers));
     for (int i = 0; i < config.num_hidden_layers; ++i) {
       layers_.emplace_back(build.at(options_.layers, i), config,
@@ -71,6 +72,7 @@ class DecoderModel final : public Model {
       attention_layers_.push_back({a.num_heads, a.num_kv_heads, a.head_dim, a.sliding_window});
     }
     weight_bytes_ = build.weight_bytes;
+    layer_weight_bytes_ = build.weight_bytes - bytes_before_layers;
   }
 
   void forward(ForwardContext& context, const TensorView& hidden) override {
@@ -98,6 +100,7 @@ class DecoderModel final : public Model {
   int hidden_size() const override { return hidden_size_; }
   int vocab_size() const override { return vocab_size_; }
   int64_t weight_bytes() const override { return weight_bytes_; }
+  int64_t layer_weight_bytes() const override { return layer_weight_bytes_; }
 
  private:
   DecoderOptions options_;
@@ -111,6 +114,7 @@ class DecoderModel final : public Model {
   Linear lm_head_;
   std::vector<AttentionLayerShape> attention_layers_;
   int64_t weight_bytes_ = 0;
+  int64_t layer_weight_bytes_ = 0;
 };
 
 }  // namespace quire

@@ -86,6 +86,23 @@ TEST_F(LoadModel, ReportsShapes) {
   EXPECT_GT(gemma.model->weight_bytes(), 2 * 150'000);
 }
 
+TEST_F(LoadModel, CountsTheLayersWithoutEmbeddingsAndHead) {
+  const KernelTable& reference = *all_tables().front();  // its weights have no padding
+  for (const char* name : {"llama", "gpt2", "gpt_neox"}) {
+    const ModelConfig config = load_model_config(kCheckpoints + name);
+    const LoadedModel loaded = load_model(
+        config, {.directory = kCheckpoints + name, .dtype = "float32"}, reference, stream);
+    const int64_t hidden = config.hidden_size;
+    const int64_t table = config.vocab_size * hidden;  // of the embedding, and of the head
+    const bool is_gpt2 = std::string_view(name) == "gpt2";
+    const int64_t positions = is_gpt2 ? config.max_position_embeddings * hidden : 0;
+    const int64_t final_norm = std::string_view(name) == "llama" ? hidden : 2 * hidden;
+    EXPECT_EQ(loaded.model->weight_bytes() - loaded.model->layer_weight_bytes(),
+              (2 * table + positions + final_norm) * 4)
+        << name;
+  }
+}
+
 TEST_F(LoadModel, RefusesUnknownArchitectureListingTheKnown) {
   use("llama");
   change_config("architectures", {"MambaForCausalLM"});
@@ -192,6 +209,7 @@ class CountingModel : public Model {
   int hidden_size() const override { return model_.hidden_size(); }
   int vocab_size() const override { return model_.vocab_size(); }
   int64_t weight_bytes() const override { return model_.weight_bytes(); }
+  int64_t layer_weight_bytes() const override { return model_.layer_weight_bytes(); }
   int64_t num_counted = 0;
 
  private:

@@ -32,6 +32,8 @@ class Model {
   virtual int hidden_size() const = 0;
   virtual int vocab_size() const = 0;  // rows of the logits
   virtual int64_t weight_bytes() const = 0;
+  // Of the layers, which every step reads as a whole: without embeddings and head.
+  virtual int64_t layer_weight_bytes() const = 0;
 };
 
 struct ModelLoadOptions {

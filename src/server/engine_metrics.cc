@@ -84,6 +84,18 @@ std::vector<Figure> token_figures(const EngineStats& stats) {
   };
 }
 
+std::vector<Figure> memory_figures(const DeviceMemory& memory) {
+  constexpr const char* kHelp =
+      "Memory of the device, by owner: kv_cache = of all blocks, used or not; workspace = what "
+      "steps compute in; other = loaded kernels, recorded graphs and other processes (GPU only).";
+  const auto figure = [&](const char* owner, int64_t num_bytes) {
+    return Figure{"quire:device_memory_bytes", kHelp, kGauge, count(num_bytes), "owner", owner};
+  };
+  return {figure("weights", memory.weights_bytes), figure("kv_cache", memory.kv_cache_bytes),
+          figure("workspace", memory.workspace_bytes), figure("other", memory.other_bytes),
+          figure("free", memory.free_bytes)};
+}
+
 ClientMetric labelled(const prometheus::Labels& labels) {
   ClientMetric metric;
   for (const auto& [name, value] : labels) metric.label.push_back({name, value});
@@ -124,11 +136,13 @@ MetricFamily step_token_histogram(const StepTokenHistogram& steps,
 
 }  // namespace
 
-std::vector<MetricFamily> engine_metrics(const EngineStats& stats,
+std::vector<MetricFamily> engine_metrics(const EngineClient& engine,
                                          const prometheus::Labels& labels) {
+  const EngineStats stats = engine.stats();
   std::vector<MetricFamily> families;
   append(families, scheduler_figures(stats.scheduler), labels);
   append(families, token_figures(stats), labels);
+  append(families, memory_figures(engine.device_memory()), labels);
   families.push_back(step_token_histogram(stats.step_tokens, labels));
   return families;
 }

@@ -12,7 +12,7 @@
 namespace quire {
 
 // `labels` go on every metric.
-std::vector<prometheus::MetricFamily> engine_metrics(const EngineStats& stats,
+std::vector<prometheus::MetricFamily> engine_metrics(const EngineClient& engine,
                                                      const prometheus::Labels& labels);
 
 }  // namespace quire

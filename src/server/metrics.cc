@@ -195,9 +195,9 @@ void ServerMetrics::count_finished(const FinishedSequence& sequence) {
   m.params_max_tokens.Observe(sequence.max_tokens);
 }
 
-std::string ServerMetrics::expose(const EngineStats& stats, const ServerGauges& gauges) {
+std::string ServerMetrics::expose(const EngineClient& engine, const ServerGauges& gauges) {
   std::vector<MetricFamily> families = state_->registry.Collect();
-  std::ranges::move(engine_metrics(stats, state_->labels), std::back_inserter(families));
+  std::ranges::move(engine_metrics(engine, state_->labels), std::back_inserter(families));
   const auto add_gauge = [&](const char* name, const char* help, double value,
                              const prometheus::Labels& labels) {
     ClientMetric metric;

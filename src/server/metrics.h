@@ -53,7 +53,7 @@ class ServerMetrics {
   void count_rejected(int status);
 
   // The exposition text.
-  std::string expose(const EngineStats& stats, const ServerGauges& gauges);
+  std::string expose(const EngineClient& engine, const ServerGauges& gauges);
 
  private:
   class State;

@@ -38,6 +38,7 @@ class MirroredArena {
 
   // Zeroed.  Requires: there is room.
   MirroredTensor take(Shape shape, DType dtype);
+  int64_t device_bytes() const { return device_.num_bytes(); }
   int slot() const { return slot_; }
   // The other slot becomes current, as it was left.
   void flip() { slot_ = (slot_ + 1) % kNumSlots; }

@@ -38,6 +38,7 @@ void Workspace::reserve(int64_t num_bytes) {
 void Workspace::add_chunk(int64_t num_bytes) {
   CHECK(num_chunks_ < kMaxChunks, num_chunks_, " chunks of workspace");
   chunks_[num_chunks_++] = Buffer(num_bytes, device_);
+  num_bytes_ += num_bytes;
 }
 
 void Workspace::release(int64_t mark) {

@@ -1,6 +1,7 @@
 // An ordered sequence of work on one device, and the scratch memory it may use.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
@@ -18,6 +19,8 @@ class Workspace {
   void reserve(int64_t num_bytes);
   // 256-byte aligned, uninitialised; valid until the Scope that was open at the call ends.
   void* take(int64_t num_bytes);
+  // Memory held.  Any thread.
+  int64_t num_bytes() const { return num_bytes_; }
 
   class Scope {
    public:
@@ -41,6 +44,7 @@ class Workspace {
   const Device& device_;
   Buffer chunks_[kMaxChunks];
   int num_chunks_ = 0;
+  std::atomic<int64_t> num_bytes_{0};  // of all chunks
   int64_t used_ = 0;  // over all chunks; a request that does not fit skips to the next chunk
 };
 

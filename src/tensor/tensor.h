@@ -106,6 +106,7 @@ class Tensor {
         view_(buffer_.data(), shape, dtype) {}
   const TensorView& view() const { return view_; }
   bool empty() const { return view_.empty(); }
+  int64_t num_bytes() const { return buffer_.num_bytes(); }
 
  private:
   Buffer buffer_;

@@ -16,18 +16,35 @@ class BenchTest(CommandTest):
         self.assertIn("quire_commit", report["hardware"])
         return report
 
+    def check_device(self, report, *kinds):
+        self.assertIn("reads of", report["roofs"]["bytes_method"])
+        self.assertIn("products", report["roofs"]["flops_method"])
+        for kind in kinds:
+            steps = report[f"{kind}_steps"]
+            self.assertGreater(steps["num_steps"], 0)
+            for key in ("mean_ms", "fraction_of_bandwidth", "fraction_of_flops"):
+                self.assertGreater(steps[key], 0)
+        self.assertGreater(report["device_memory_bytes"]["weights"], 0)
+        self.assertGreater(report["kv_cache_blocks"]["peak_in_use"], 0)
+        self.assertLessEqual(report["kv_cache_blocks"]["peak_in_use"], report["kv_cache_blocks"]["total"])
+
     def test_latency(self):
         report = self.report("latency", *self.engine_flags(), "--input-len", "8", "--output-len", "4",
                              "--batch-size", "2", "--num-iters", "3", "--num-iters-warmup", "1")
         self.assertEqual(len(report["latencies"]), 3)
         self.assertGreater(report["avg_latency"], 0)
         self.assertEqual(report["hardware"]["num_threads"], 1)
+        self.check_device(report, "decode", "prefill")
+        # Of the three batches that are measured; the second prompt may come a step after the first.
+        self.assertIn(report["prefill_steps"]["num_steps"], range(3, 7))
+        self.assertIn(report["decode_steps"]["num_steps"], range(6, 10))
 
     def test_throughput(self):
         report = self.report("throughput", *self.engine_flags(), "--input-len", "8", "--output-len", "4",
                              "--num-prompts", "10")
         self.assertEqual(report["num_requests"], 10)
         self.assertEqual(report["total_num_tokens"], 120)
+        self.check_device(report, "decode", "prefill")
         lengths = self.dir / "lengths.tsv"
         lengths.write_text("prompt_tokens\toutput_tokens\n3\t2\n5\t4\n")
         report = self.report("throughput", *self.engine_flags(), "--dataset-name", "lengths",

@@ -51,6 +51,7 @@ struct Outcome {
   std::vector<TokenLogprobs> logprobs;
   std::vector<TokenLogprobs> prompt_logprobs;
   FinishReason finish_reason = FinishReason::kError;
+  RowFailure failure = RowFailure::kNone;
   int num_cached_tokens = 0;
 };
 
@@ -85,6 +86,7 @@ class OutcomeCollector {
       outcome.num_cached_tokens = result.num_cached_tokens;
       if (!result.finish_reason) return;
       outcome.finish_reason = *result.finish_reason;
+      outcome.failure = result.failure;
       ++num_finished_;
       finished_.notify_one();
     };

@@ -83,6 +83,8 @@ TEST(Metrics, CountRequestsAndTokensUnderVllmsNames) {
            "vllm:cache_config_info{block_size=\"16\",cache_dtype=\"float32\","
            "enable_prefix_caching=\"True\",engine=\"0\"",
            "quire:kv_cache_waste_perc{engine=\"0\",model_name=\"fake\"} 0",
+           "quire:device_memory_bytes{engine=\"0\",model_name=\"fake\",owner=\"weights\"} 5",
+           "quire:device_memory_bytes{engine=\"0\",model_name=\"fake\",owner=\"free\"} 1",
        }) {
     EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
   }

@@ -37,6 +37,9 @@ class FakeEngine : public EngineClient {
   void abort(RequestId id) override;
   bool reset_prefix_cache() override { return true; }
   EngineStats stats() const override;
+  DeviceMemory device_memory() const override {
+    return {.weights_bytes = 5, .kv_cache_bytes = 4, .workspace_bytes = 3, .free_bytes = 1};
+  }
   const EngineInfo& info() const override { return info_; }
 
   // While paused no step runs.

@@ -8,7 +8,7 @@
 namespace quire {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(10);
+constexpr auto kPatience = std::chrono::seconds(60);
 
 template <typename Condition>
 bool wait_for(Condition condition) {

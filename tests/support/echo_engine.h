@@ -52,6 +52,7 @@ class EchoEngine final : public EngineClient {
   void abort(RequestId id) override { aborted_.push_back(id); }
   bool reset_prefix_cache() override { return true; }
   EngineStats stats() const override { return {}; }
+  DeviceMemory device_memory() const override { return {}; }
   const EngineInfo& info() const override { return info_; }
 
   // The token at `position` of the output: a lower-case letter.

@@ -6,6 +6,7 @@
 
 #include "cli/bench/bench_engine.h"
 #include "cli/bench/bench_report.h"
+#include "cli/bench/device_figures.h"
 #include "cli/command.h"
 #include "cli/flags.h"
 #include "cli/local_model.h"
@@ -37,6 +38,34 @@ void add_latency_flags(CLI::App& app, LatencyFlags& flags) {
   add_engine_flags(app, flags.engine);
 }
 
+// Of the batches that are measured.
+struct BatchTimes {
+  std::vector<double> latencies;
+  std::vector<double> first_tokens;  // of all prompts
+  std::vector<double> decode_rates;  // output tokens after the first, per second, of the batch
+  std::vector<double> itls;          // between tokens once all prompts have their first
+};
+
+void add_batch(const EngineRunResult& result, BatchTimes& times) {
+  double ttft_s = 0;
+  int num_decoded = 0;
+  for (const RequestTiming& timing : result.timings) {
+    ttft_s = std::max(ttft_s, timing.ttft_s);
+    num_decoded += timing.num_output_tokens - 1;
+  }
+  for (const RequestTiming& timing : result.timings) {
+    double time_s = timing.ttft_s;
+    for (const double itl_s : timing.itl_s) {
+      if (time_s >= ttft_s) times.itls.push_back(itl_s);
+      time_s += itl_s;
+    }
+  }
+  times.latencies.push_back(result.duration_s);
+  times.first_tokens.push_back(ttft_s);
+  const double decode_s = result.duration_s - ttft_s;
+  times.decode_rates.push_back(decode_s > 0 ? num_decoded / decode_s : 0);
+}
+
 }  // namespace
 
 int run_bench_latency(const CommandArgs& args) {
@@ -50,6 +79,7 @@ int run_bench_latency(const CommandArgs& args) {
     return 0;
   }
   settle_model(flags.engine);
+  DeviceFigures figures(flags.engine.config);
   const LocalModel model = load_local_model(flags.engine, TokenizerUse::kOptional);
   const EngineInfo& info = model.engine->info();
   const std::vector<BenchPrompt> prompts =
@@ -61,34 +91,17 @@ int run_bench_latency(const CommandArgs& args) {
   for (int i = 0; i < flags.num_iters_warmup; ++i) {
     run_on_engine(*model.engine, prompts, flags.sampling);
   }
-  std::vector<double> latencies;
-  std::vector<double> first_tokens;
-  std::vector<double> decode_rates;  // output tokens after the first, per second, of the batch
-  std::vector<double> itls;          // between tokens once all prompts have their first
+  figures.begin(*model.engine);
+  BatchTimes times;
   for (int i = 0; i < flags.num_iters; ++i) {
-    const EngineRunResult result = run_on_engine(*model.engine, prompts, flags.sampling);
-    double ttft_s = 0;
-    for (const RequestTiming& timing : result.timings) {
-      ttft_s = std::max(ttft_s, timing.ttft_s);
-    }
-    for (const RequestTiming& timing : result.timings) {
-      double time_s = timing.ttft_s;
-      for (const double itl_s : timing.itl_s) {
-        if (time_s >= ttft_s) itls.push_back(itl_s);
-        time_s += itl_s;
-      }
-    }
-    latencies.push_back(result.duration_s);
-    first_tokens.push_back(ttft_s);
-    const double decode_s = result.duration_s - ttft_s;
-    decode_rates.push_back(decode_s > 0 ? flags.batch_size * (flags.output_len - 1) / decode_s : 0);
+    add_batch(run_on_engine(*model.engine, prompts, flags.sampling), times);
   }
-
+  figures.end(*model.engine);
   const std::vector<double> percentiles = {10, 25, 50, 75, 90, 99};
-  const Distribution latency = distribution(latencies, percentiles);
-  const Distribution ttft = distribution(first_tokens, {});
-  const Distribution decode = distribution(decode_rates, {});
-  const Distribution itl = distribution(itls, {});
+  const Distribution latency = distribution(times.latencies, percentiles);
+  const Distribution ttft = distribution(times.first_tokens, {});
+  const Distribution decode = distribution(times.decode_rates, {});
+  const Distribution itl = distribution(times.itls, {});
   fmt::print("Avg latency: {:.4f} s\n", latency.mean);
   nlohmann::ordered_json percentile_json;
   for (size_t i = 0; i < percentiles.size(); ++i) {
@@ -98,14 +111,16 @@ int run_bench_latency(const CommandArgs& args) {
   fmt::print("Median time to the batch's first tokens: {:.4f} s\n", ttft.median);
   fmt::print("Median decode rate: {:.2f} tokens/s\n", decode.median);
   fmt::print("Median inter-token latency: {:.3f} ms\n", itl.median * 1e3);
+  fmt::print("{}", figures.text());
   nlohmann::ordered_json report = report_head("latency", args, flags.engine.config.model, &info);
   report.update(nlohmann::ordered_json{{"avg_latency", latency.mean},
-                                       {"latencies", latencies},
+                                       {"latencies", times.latencies},
                                        {"percentiles", percentile_json},
                                        {"median_ttft_s", ttft.median},
                                        {"median_itl_ms", itl.median * 1e3},
                                        {"stddev_itl_ms", itl.stddev * 1e3},
                                        {"median_decode_tokens_per_second", decode.median}});
+  figures.add_to(report);
   save_report(flags.report, report);
   return 0;
 }

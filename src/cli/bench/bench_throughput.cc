@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/bench/bench_engine.h"
 #include "cli/bench/bench_report.h"
+#include "cli/bench/device_figures.h"
 #include "cli/command.h"
 #include "cli/flags.h"
 #include "cli/local_model.h"
@@ -50,16 +51,20 @@ int run_bench_throughput(const CommandArgs& args) {
   settle_model(engine);
   engine.config.max_queue_len = INT_MAX;  // all prompts are queued at once
   dataset.seed = engine.config.seed;
+  DeviceFigures figures(engine.config);
   const LocalModel model = load_local_model(engine, TokenizerUse::kOptional);
   const EngineInfo& info = model.engine->info();
   const std::vector<BenchPrompt> prompts = make_prompts(dataset, model);
+  figures.begin(*model.engine);
   const EngineRunResult result = run_on_engine(*model.engine, prompts, sampling);
+  figures.end(*model.engine);
 
   const BenchMetrics metrics = compute_metrics(result.timings, result.duration_s, {});
   fmt::print("Throughput: {:.2f} requests/s, {:.2f} total tokens/s, {:.2f} output tokens/s\n",
              metrics.request_throughput, metrics.total_token_throughput, metrics.output_throughput);
   fmt::print("{} requests, {} prompt tokens, {} output tokens in {:.2f} s\n", metrics.num_completed,
              metrics.num_prompt_tokens, metrics.num_output_tokens, metrics.duration_s);
+  fmt::print("{}", figures.text());
   nlohmann::ordered_json report = report_head("throughput", args, engine.config.model, &info);
   report.update(nlohmann::ordered_json{
       {"elapsed_time", metrics.duration_s},
@@ -68,6 +73,7 @@ int run_bench_throughput(const CommandArgs& args) {
       {"requests_per_second", metrics.request_throughput},
       {"tokens_per_second", metrics.total_token_throughput},
       {"output_tokens_per_second", metrics.output_throughput}});
+  figures.add_to(report);
   save_report(report_flags, report);
   return 0;
 }

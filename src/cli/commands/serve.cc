@@ -17,6 +17,7 @@
 #include "cli/flags.h"
 #include "cli/human_number.h"
 #include "cli/local_model.h"
+#include "cli/memory_line.h"
 #include "cli/request_pool.h"
 #include "cli/signal_watcher.h"
 #include "cli/stats_logger.h"
@@ -221,6 +222,7 @@ int run_serve(const CommandArgs& args) {
   const LocalModel model = load_local_model(flags.engine, TokenizerUse::kRequired);
   const EngineInfo& info = model.engine->info();
   log_model(flags.engine, info, seconds_since(start));
+  spdlog::info("{}", memory_line(model.engine->device_memory()));
 
   ServerConfig& config = flags.server;
   if (config.served_model_names.empty()) {
