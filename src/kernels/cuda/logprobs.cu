@@ -2,7 +2,7 @@
 // the row and counts the tokens above the given one; the second, one block per row, adds up and
 // lists the most likely tokens.
 #include "kernels/cuda/cuda_kernels.h"
-#include "kernels/cuda/vocab_select.cuh"
+#include "kernels/cuda/vocab_search.cuh"
 
 namespace quire {
 namespace {
@@ -57,23 +57,19 @@ __global__ void __launch_bounds__(kChunkThreads) scan_chunks(const LogprobsParam
     for (int i = 0; i < 4; ++i) greater += x[j][i] > own ? 1 : 0;
   }
   write_segments(x, chunk, params.segments(row), true);
-  greater = block_sum(greater);
+  greater = block_sum<kChunkThreads>(greater);
   if (threadIdx.x == 0) params.chunk_greater[blockIdx.x] = greater;
 }
 
 // Log of the sum of the exponentials of a row.
-__device__ double log_sum_of(const SegmentsView& segments) {
-  float max = negative_infinity();
-  for (int i = static_cast<int>(threadIdx.x); i < segments.num; i += kSelectThreads) {
-    max = fmaxf(max, segments.max[i]);
+__device__ double log_sum_of(const SegmentMaxima& maxima, const SegmentsView& segments) {
+  float sum = 0.0F;
+#pragma unroll
+  for (int i = 0; i < kSegmentsPerThread; ++i) {
+    if (maxima.own[i] == negative_infinity()) continue;
+    sum += segments.sum[SegmentMaxima::segment_of(i)] * expf(maxima.own[i] - maxima.of_row);
   }
-  max = block_max(max);
-  double sum = 0.0;
-  for (int i = static_cast<int>(threadIdx.x); i < segments.num; i += kSelectThreads) {
-    if (segments.max[i] == negative_infinity()) continue;
-    sum += static_cast<double>(segments.sum[i]) * exp(static_cast<double>(segments.max[i]) - max);
-  }
-  return max + log(block_sum(sum));
+  return maxima.of_row + log(static_cast<double>(block_sum<kSelectThreads>(sum)));
 }
 
 __device__ void write_list(const LogprobsParams& params, int64_t row, double log_sum, int begin,
@@ -87,57 +83,62 @@ __device__ void write_list(const LogprobsParams& params, int64_t row, double log
 }
 
 // Finds the num_top most likely tokens by way of the segments; false if that cannot be done.
-__device__ bool list_from_segments(const LogitsRow& logits, const SegmentsView& segments,
-                                   int num_top, SelectMemory& memory) {
-  if (num_top > segments.num) return false;
-  uint32_t bits[kSegmentsPerThread];
-  float weights[kSegmentsPerThread];
+// Requires: memory.bins are clear.
+__device__ bool list_from_segments(const LogitsRow& logits, const SegmentMaxima& maxima,
+                                   int num_segments, int num_top, SelectMemory& memory) {
+  if (num_top > num_segments) return false;
+  uint32_t weights[kSegmentsPerThread];
 #pragma unroll
-  for (int i = 0; i < kSegmentsPerThread; ++i) {
-    const int segment = i * kSelectThreads + static_cast<int>(threadIdx.x);
-    const bool is_finite = segment < segments.num && segments.max[segment] > negative_infinity();
-    bits[i] = is_finite ? ordered_bits(segments.max[segment]) : 0;
-    weights[i] = 1.0F;
-  }
-  const uint32_t floor = select_floor(bits, weights, static_cast<float>(num_top));
-  const int size = gather(logits, segments, max(floor, ordered_bits(-FLT_MAX)), memory);
+  for (uint32_t& weight : weights) weight = 1;
+  const float distance = select_distance(maxima, weights, static_cast<uint32_t>(num_top), memory);
+  const int size = gather(logits, maxima, {.max = maxima.of_row, .distance = distance}, memory);
   if (size < num_top || size > kListCapacity) return false;
   sort_list(memory, size);
   return true;
 }
 
 // The next tokens after those of at least `ceiling`: exactly `count` of them, sorted.
-__device__ void list_from_all(const LogitsRow& logits, Rank ceiling, int count,
-                              SelectMemory& memory) {
-  const SelectBounds bounds{.ceiling = ceiling, .splits_equals = true};
-  const Rank floor = select_rank(
-      logits, bounds, [](float) { return 1U; }, [&](Rank) { return static_cast<Rank>(count); },
-      memory);
-  __syncthreads();  // the bins share memory with the list
+__device__ void list_from_all(const VocabSearch& search, Rank ceiling, int count) {
+  SelectMemory& memory = search.memory;
+  const SearchRange range{.ceiling = ceiling};
+  const Rank floor =
+      search.select(range, CountOfTokens{}, [&](Rank) { return static_cast<Rank>(count); });
+  __syncthreads();  // the list may be in use
   if (threadIdx.x == 0) memory.list_size = 0;
   __syncthreads();
-  for_tokens(logits, [&](float value, int id) {
-    const Rank rank = rank_of(value, id);
-    if (rank < floor || rank >= ceiling) return;
-    const int at = atomicAdd(&memory.list_size, 1);
-    if (at < kListCapacity) memory.list[at] = rank;
-  });
+  for_vectors(
+      search.row, search.cluster, [&](const SearchValues& values, const SearchPlaces& first) {
+        unsigned which = 0;
+#pragma unroll
+        for (int j = 0; j < kSearchVectors; ++j) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const Rank rank = rank_of(values[j][i], first[j] + i);
+            const bool has = first[j] + i < search.row.vocab && rank >= floor && rank < ceiling;
+            which |= (has ? 1U : 0U) << (4 * j + i);
+          }
+        }
+        append_tokens(values, first, which, memory.list, &memory.list_size);
+      });
   __syncthreads();
   sort_list(memory, count);
 }
 
 __global__ void __launch_bounds__(kSelectThreads) finish_rows(const LogprobsParams params) {
-  allow_next_kernel();
-  wait_for_previous_kernel();
   __shared__ SelectMemory memory;
+  __shared__ SearchMemory search_memory;
+  allow_next_kernel();
+  clear_bins(memory);
+  wait_for_previous_kernel();
   const int64_t row = blockIdx.x;
   const SegmentsView segments = params.segments(row);
-  const double log_sum = log_sum_of(segments);
   int greater = 0;
   for (int i = static_cast<int>(threadIdx.x); i < params.num_chunks; i += kSelectThreads) {
     greater += params.chunk_greater[row * params.num_chunks + i];
   }
-  greater = block_sum(greater);
+  const SegmentMaxima maxima(segments);
+  const double log_sum = log_sum_of(maxima, segments);
+  greater = block_sum<kSelectThreads>(greater);
   if (threadIdx.x == 0) {
     params.logprob[row] = static_cast<float>(params.own_logit(row) - log_sum);
     params.rank[row] = 1 + greater;
@@ -145,14 +146,19 @@ __global__ void __launch_bounds__(kSelectThreads) finish_rows(const LogprobsPara
   const int num_top = min(min(params.num_top[row], params.max_top), params.vocab);
   if (num_top <= 0) return;
   const LogitsRow logits = params.logits_row(row);
-  if (list_from_segments(logits, segments, num_top, memory)) {
+  if (list_from_segments(logits, maxima, segments.num, num_top, memory)) {
     write_list(params, row, log_sum, 0, num_top, memory);
     return;
   }
+  const VocabSearch search{.row = logits,
+                           .max = maxima.of_row,
+                           .cluster = {.rank = 0, .size = 1},
+                           .memory = memory,
+                           .search = search_memory};
   Rank ceiling = ~Rank{0};
   for (int begin = 0; begin < num_top; begin += kListCapacity) {
     const int count = min(num_top - begin, kListCapacity);
-    list_from_all(logits, ceiling, count, memory);
+    list_from_all(search, ceiling, count);
     write_list(params, row, log_sum, begin, count, memory);
     ceiling = memory.list[count - 1];
     __syncthreads();

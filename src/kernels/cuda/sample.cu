@@ -1,9 +1,10 @@
 // Logits to tokens, in two kernels.  The first reads all logits, with many blocks per row: it draws
 // the token of each chunk of a row that is greedy or not filtered, and summarises the segments of a
-// row that is.  The second, one block per row, takes the best of the chunks, or finds the tokens
-// that min_p, top_k and top_p leave and draws one of them.
+// row that is.  The second, a cluster of blocks per row, takes the best of the chunks, or finds the
+// tokens that min_p, top_k and top_p leave and draws one of them: the first block alone if they fit
+// in a list, else all blocks together.
 #include "kernels/cuda/cuda_kernels.h"
-#include "kernels/cuda/vocab_select.cuh"
+#include "kernels/cuda/vocab_search.cuh"
 #include "kernels/philox.h"
 
 namespace quire {
@@ -12,12 +13,16 @@ namespace {
 // What a chunk gives for a row with a NaN or +inf, and for a row that is filtered.
 constexpr Rank kBadRow = ~Rank{0};
 constexpr Rank kNoToken = 0;
+constexpr int kSelectBlocksPerProcessor = 2;
+
+__device__ inline Rank max_rank(Rank a, Rank b) { return a > b ? a : b; }
 
 struct SampleParams {
   const float* logits = nullptr;
   int64_t stride = 0;
   int vocab = 0;
   int num_chunks = 0;
+  int cluster_size = 1;
   bool is_aligned = false;
   const float* temperature = nullptr;
   const int32_t* top_k = nullptr;
@@ -29,6 +34,7 @@ struct SampleParams {
   Rank* chunk_best = nullptr;    // [rows, num_chunks] of scores
   float* segment_max = nullptr;  // [rows, num_chunks * kSegmentsPerChunk]
   float* segment_sum = nullptr;
+  float* open_max = nullptr;  // [rows] of the values of rows that take all blocks, else -inf
 
   __device__ SegmentsView segments(int64_t row) const {
     const int num = num_chunks * kSegmentsPerChunk;
@@ -71,27 +77,40 @@ struct RowSettings {
   }
 };
 
-// u in (0, 1) times 2^32; rounding may take it to 1.
-__device__ inline float uniform_times_2_32(uint32_t bits) { return __uint2float_rn(bits) + 0.5F; }
-
-// Standard Gumbel number: -log(-log(1 - u)).
+// Standard Gumbel number, -log(-log(1 - u)), of u in (0, 1) from 32 random bits.
 __device__ inline float gumbel(uint32_t bits) {
-  const float u = fminf(uniform_times_2_32(bits) * 0x1p-32F, 1.0F - 0x1p-24F);
+  const float u = fminf((__uint2float_rn(bits) + 0.5F) * 0x1p-32F, 1.0F - 0x1p-24F);
   return -logf(-log1pf(-u));
 }
-// Not less than it by more than kBoundError, and close where it is large: -log(u).
+// Not less than it by more than kBoundError, and close where it is large: -log of the upper 23 bits
+// of u, which the mantissa of a number in [1, 2) takes without a conversion.
 constexpr float kBoundError = 1e-4F;
 __device__ inline float gumbel_bound(uint32_t bits) {
   constexpr float kLog2 = 0.69314718F;
-  return 32.0F * kLog2 - kLog2 * __log2f(uniform_times_2_32(bits));
+  const float u = __uint_as_float(bits >> 9 | 0x3f800000U) - 1.0F;
+  return __fmul_rn(-kLog2, __log2f(u));
 }
 
 // What Gumbel-max maximises; the smaller id among equals.
-__device__ inline Rank score_of(const RowSettings& settings, float value, int id) {
-  return rank_of(value + gumbel(random_bits(settings.seed, settings.position, id)), id);
+__device__ inline Rank score_of(float value, uint32_t bits, int id) {
+  return rank_of(value + gumbel(bits), id);
 }
-__device__ inline Rank score_of(const RowSettings& settings, int id) {
-  return score_of(settings, settings.logits.value(settings.logits.logits[id]), id);
+
+// The random bits of four tokens.
+__device__ inline std::array<uint32_t, 4> bits_of_vector(const RowSettings& settings, int first) {
+  return philox4x32(
+      {static_cast<uint32_t>(first / 4), 0, static_cast<uint32_t>(settings.position),
+       static_cast<uint32_t>(settings.position >> 32)},
+      {static_cast<uint32_t>(settings.seed), static_cast<uint32_t>(settings.seed >> 32)});
+}
+
+// Upper bounds of the scores of four tokens, with kBoundError.
+__device__ inline void bound_scores(const RowSettings& settings,
+                                    const std::array<uint32_t, 4>& bits, const float (&x)[4],
+                                    float (&bounds)[4]) {
+  const float inverse = fminf(1.0F / settings.logits.temperature, FLT_MAX);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) bounds[i] = __fmaf_rn(x[i], inverse, gumbel_bound(bits[i]));
 }
 
 __device__ Rank best_logit(const float (&x)[kChunkVectors][4], int chunk) {
@@ -99,7 +118,7 @@ __device__ Rank best_logit(const float (&x)[kChunkVectors][4], int chunk) {
   int best_id = 0;
 #pragma unroll
   for (int j = 0; j < kChunkVectors; ++j) {
-    const int first = first_of_vector(chunk, j, static_cast<int>(threadIdx.x));
+    const int first = first_of_vector(chunk, j, chunk_thread());
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (x[j][i] > best) {
@@ -111,48 +130,91 @@ __device__ Rank best_logit(const float (&x)[kChunkVectors][4], int chunk) {
   return best > negative_infinity() ? rank_of(best, best_id) : kNoToken;
 }
 
+// The best score of those tokens of a vector whose bounds reach a limit, and the largest bound of
+// the others.
+struct VectorScore {
+  Rank best = kNoToken;
+  float other_bound = negative_infinity();
+};
+__device__ VectorScore score_vector(const RowSettings& settings, const float (&x)[4], int first,
+                                    float limit) {
+  const std::array<uint32_t, 4> bits = bits_of_vector(settings, first);
+  float bounds[4];
+  bound_scores(settings, bits, x, bounds);
+  VectorScore result;
+  unsigned which = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    which |= (bounds[i] >= limit ? 1U : 0U) << i;
+    if (!(bounds[i] >= limit)) result.other_bound = fmaxf(result.other_bound, bounds[i]);
+  }
+  for (; which != 0; which &= which - 1) {
+    const int index = __ffs(static_cast<int>(which)) - 1;
+    float logit = x[0];
+    uint32_t own_bits = bits[0];
+#pragma unroll
+    for (int i = 1; i < 4; ++i) {  // by comparison, as registers have no index
+      logit = i == index ? x[i] : logit;
+      own_bits = i == index ? bits[i] : own_bits;
+    }
+    const float value = settings.logits.value(logit);
+    result.best = max_rank(result.best, score_of(value, own_bits, first + index));
+  }
+  return result;
+}
+
+// Tokens of lower bounds have a score below `best`.  The product with the inverse is within 2^-22
+// of the quotient.
+__device__ inline float score_limit(float best) {
+  return best - 10 * kBoundError - 1e-6F * fabsf(best);
+}
+
+// The same for one of several vectors, of tokens first[vector] + i.
+template <int kVectors>
+__device__ VectorScore score_vector_of(const RowSettings& settings, const float (&x)[kVectors][4],
+                                       const int (&first)[kVectors], int vector, float limit) {
+  float own[4];
+  int own_first = 0;
+#pragma unroll
+  for (int j = 0; j < kVectors; ++j) {
+    own_first = j == 0 || j == vector ? first[j] : own_first;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) own[i] = j == 0 || j == vector ? x[j][i] : own[i];
+  }
+  return score_vector(settings, own, own_first, limit);
+}
+
 // The best score of a thread's tokens, unless one of the same warp is better.  Scores take two
 // logarithms; they are computed only for tokens whose upper bound, of one, can win.
-__device__ Rank best_score(const RowSettings& settings, const float (&x)[kChunkVectors][4],
-                           int chunk) {
-  const float inverse = fminf(1.0F / settings.logits.temperature, FLT_MAX);
-  const auto position = settings.position;
-  float bounds[kChunkVectors][4];
+template <int kVectors>
+__device__ Rank best_score(const RowSettings& settings, const float (&x)[kVectors][4],
+                           const int (&first)[kVectors]) {
   float best_bound = negative_infinity();
-  int best_id = 0;
+  float other_bound = negative_infinity();  // the largest of the other vectors
+  int best_vector = 0;
 #pragma unroll
-  for (int j = 0; j < kChunkVectors; ++j) {
-    const int first = first_of_vector(chunk, j, static_cast<int>(threadIdx.x));
-    const std::array<uint32_t, 4> words = philox4x32(
-        {static_cast<uint32_t>(first / 4), 0, static_cast<uint32_t>(position),
-         static_cast<uint32_t>(position >> 32)},
-        {static_cast<uint32_t>(settings.seed), static_cast<uint32_t>(settings.seed >> 32)});
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      bounds[j][i] = fmaf(x[j][i], inverse, gumbel_bound(words[i]));
-      if (bounds[j][i] > best_bound) {
-        best_bound = bounds[j][i];
-        best_id = first + i;
-      }
-    }
+  for (int j = 0; j < kVectors; ++j) {
+    float bounds[4];
+    bound_scores(settings, bits_of_vector(settings, first[j]), x[j], bounds);
+    const float bound = fmaxf(fmaxf(bounds[0], bounds[1]), fmaxf(bounds[2], bounds[3]));
+    other_bound = fmaxf(other_bound, fminf(bound, best_bound));
+    if (bound > best_bound) best_vector = j;
+    best_bound = fmaxf(best_bound, bound);
   }
-  Rank best = best_bound > negative_infinity() ? score_of(settings, best_id) : kNoToken;
+  Rank best = kNoToken;
+  if (best_bound > negative_infinity()) {
+    const VectorScore score = score_vector_of(settings, x, first, best_vector, best_bound);
+    best = score.best;
+    other_bound = fmaxf(other_bound, score.other_bound);
+  }
   const float best_of_warp = warp_max(best != kNoToken ? value_of(best) : negative_infinity());
   if (best_of_warp == negative_infinity()) return kNoToken;
-  // The product with the inverse is within 2^-22 of the quotient.
-  const float limit = best_of_warp - 10 * kBoundError - 1e-6F * fabsf(best_of_warp);
-  unsigned candidates = 0;
-#pragma unroll
-  for (int j = 0; j < kChunkVectors; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) candidates |= (bounds[j][i] >= limit ? 1U : 0U) << (4 * j + i);
-  }
-  for (; candidates != 0; candidates &= candidates - 1) {
-    const int index = __ffs(static_cast<int>(candidates)) - 1;
-    const int id = first_of_vector(chunk, index / 4, static_cast<int>(threadIdx.x)) + index % 4;
-    if (id == best_id) continue;
-    const Rank score = score_of(settings, id);
-    if (score > best) best = score;
+  const float limit = score_limit(best_of_warp);
+  if (other_bound >= limit) {
+#pragma unroll 1
+    for (int j = 0; j < kVectors; ++j) {
+      best = max_rank(best, score_vector_of(settings, x, first, j, limit).best);
+    }
   }
   return best;
 }
@@ -175,7 +237,10 @@ __global__ void __launch_bounds__(kChunkThreads) scan_chunks(const SampleParams 
   if (settings.is_greedy()) {
     best = best_logit(x, chunk);
   } else if (!settings.is_filtered()) {
-    best = best_score(settings, x, chunk);
+    int first[kChunkVectors];
+#pragma unroll
+    for (int j = 0; j < kChunkVectors; ++j) first[j] = first_of_vector(chunk, j, chunk_thread());
+    best = best_score(settings, x, first);
   } else {
 #pragma unroll
     for (int j = 0; j < kChunkVectors; ++j) {
@@ -185,164 +250,217 @@ __global__ void __launch_bounds__(kChunkThreads) scan_chunks(const SampleParams 
     write_segments(x, chunk, params.segments(row), settings.needs_mass_of_all());
   }
   if (is_bad) best = kBadRow;
-  best = block_max(best);
+  best = block_max<kChunkThreads>(best);
   if (threadIdx.x == 0) params.chunk_best[blockIdx.x] = best;
 }
 
-// A filtered row: its settings and the largest of its values, and this thread's segments.
-struct FilteredRow {
-  RowSettings settings;
-  SegmentsView segments;
-  float segment_max[kSegmentsPerThread];
-  float max = 0.0F;
-  uint32_t min_p_bits = 0;  // ordered bits of the least value that min_p keeps, and is finite
+// The least of the values that min_p keeps and that are finite.
+__device__ float least_value(const RowSettings& settings, float max) {
+  if (!(settings.min_p > 0.0F)) return -FLT_MAX;
+  return fmaxf(fminf(max + logf(settings.min_p), max), -FLT_MAX);
+}
 
-  __device__ FilteredRow(const SampleParams& params, const RowSettings& row_settings, int64_t row)
-      : settings(row_settings), segments(params.segments(row)), max(negative_infinity()) {
-#pragma unroll
-    for (int i = 0; i < kSegmentsPerThread; ++i) {
-      const int segment = segment_of(i);
-      segment_max[i] = segment < segments.num ? segments.max[segment] : negative_infinity();
-      max = fmaxf(max, segment_max[i]);
-    }
-    max = block_max(max);
-    min_p_bits = ordered_bits(-FLT_MAX);
-    if (settings.min_p > 0.0F) {
-      const float threshold = fminf(max + logf(settings.min_p), max);
-      min_p_bits = ::max(min_p_bits, ordered_bits(threshold));
-    }
-  }
-  __device__ static int segment_of(int i) {
-    return i * kSelectThreads + static_cast<int>(threadIdx.x);
-  }
-  // Mass of all tokens in units of the most likely one's.
-  __device__ double mass_of_all() const {
-    double mass = 0.0;
-#pragma unroll
-    for (int i = 0; i < kSegmentsPerThread; ++i) {
-      if (segment_max[i] == negative_infinity()) continue;
-      mass += static_cast<double>(segments.sum[segment_of(i)]) *
-              exp(static_cast<double>(segment_max[i]) - max);
-    }
-    return block_sum(mass);
-  }
-};
-
-// Ordered bits that every token to be kept has, and few others.
-__device__ uint32_t floor_of_list(const FilteredRow& row, double mass_of_all) {
-  const RowSettings& settings = row.settings;
-  const bool has_small_top_k = settings.has_small_top_k(row.segments.num);
-  if (!has_small_top_k && !settings.needs_mass_of_all()) return row.min_p_bits;
-  uint32_t bits[kSegmentsPerThread];
-  float weights[kSegmentsPerThread];
+// Mass of all tokens in units of the most likely one's.
+__device__ float mass_of_all(const SegmentMaxima& maxima, const SegmentsView& segments) {
+  float mass = 0.0F;
 #pragma unroll
   for (int i = 0; i < kSegmentsPerThread; ++i) {
-    const bool is_finite = row.segment_max[i] > negative_infinity();
-    bits[i] = is_finite ? ordered_bits(row.segment_max[i]) : 0;
-    weights[i] = has_small_top_k ? 1.0F : __expf(row.segment_max[i] - row.max);
+    if (maxima.own[i] == negative_infinity()) continue;
+    mass += segments.sum[SegmentMaxima::segment_of(i)] * expf(maxima.own[i] - maxima.of_row);
   }
-  const float target = has_small_top_k ? static_cast<float>(settings.top_k)
-                                       : static_cast<float>(mass_of_all * settings.top_p);
-  return max(row.min_p_bits, select_floor(bits, weights, fmaxf(target, FLT_MIN)));
+  return block_sum<kSelectThreads>(mass);
+}
+
+// A list of all tokens to be kept and few others, or of too many.
+__device__ ListFilter list_filter(const RowSettings& settings, const SegmentMaxima& maxima,
+                                  int num_segments, float mass, SelectMemory& memory) {
+  ListFilter filter{.max = maxima.of_row,
+                    .distance = -negative_infinity(),
+                    .least = least_value(settings, maxima.of_row)};
+  const bool has_small_top_k = settings.has_small_top_k(num_segments);
+  if (!has_small_top_k && !settings.needs_mass_of_all()) return filter;
+  // The most likely tokens of the segments alone weigh the target.
+  const float unit = 0x1p31F / static_cast<float>(num_segments);
+  uint32_t weights[kSegmentsPerThread];
+#pragma unroll
+  for (int i = 0; i < kSegmentsPerThread; ++i) {
+    weights[i] = has_small_top_k ? 1 : __float2uint_rz(expf(maxima.own[i] - maxima.of_row) * unit);
+  }
+  const uint32_t target = has_small_top_k ? static_cast<uint32_t>(settings.top_k)
+                                          : __float2uint_ru(mass * settings.top_p * unit);
+  filter.distance = select_distance(maxima, weights, max(target, 1U), memory);
+  return filter;
 }
 
 constexpr int kNotInList = -1;  // instead of a token
 
-// The result from the sorted list of all tokens above some value, if all that top_p keeps are in
-// it.  mass_of_all: 0 if the list holds all tokens that top_p is about.
-__device__ int draw_from_list(const FilteredRow& row, double mass_of_all, int size, int padded,
-                              const SelectMemory& memory) {
-  const RowSettings& settings = row.settings;
-  const int per_thread = (padded + kSelectThreads - 1) / kSelectThreads;
-  const int begin = static_cast<int>(threadIdx.x) * per_thread;
+// The result from the list of all tokens that pass some filter, if all that top_p keeps are in it.
+// mass_of_all: 0 if the list holds all tokens that top_p is about.
+__device__ int draw_from_list(const RowSettings& settings, float max, float mass_of_all, int size,
+                              SelectMemory& memory) {
+  const bool has_top_p = settings.top_p < 1.0F;
+  const bool has_top_k = settings.top_k > 0 && settings.top_k < size;
+  if (has_top_p || has_top_k) sort_list(memory, size);
   uint32_t least_bits = 0;  // of the top_k most likely tokens; equals of the last of them stay
-  if (settings.top_k > 0 && settings.top_k < size) {
-    least_bits = bits_of(memory.list[settings.top_k - 1]);
-  }
-  const auto is_in_top_k = [&](int i) { return i < size && bits_of(memory.list[i]) >= least_bits; };
-  const auto mass = [&](int i) {
-    return exp(static_cast<double>(value_of(memory.list[i])) - row.max);
-  };
-  double sum = 0.0;
-  if (settings.top_p < 1.0F) {
-    for (int i = begin; i < begin + per_thread; ++i) sum += is_in_top_k(i) ? mass(i) : 0.0;
-  }
-  const Prefix<double> prefix = block_prefix(sum);
+  if (has_top_k) least_bits = bits_of(memory.list[settings.top_k - 1]);
+  const int per_thread = (size + kSelectThreads - 1) / kSelectThreads;
+  const int begin = static_cast<int>(threadIdx.x) * per_thread;
+  const int end = min(begin + per_thread, size);
+  const auto is_in_top_k = [&](int i) { return bits_of(memory.list[i]) >= least_bits; };
+  const auto mass = [&](int i) { return expf(value_of(memory.list[i]) - max); };
+  double before = 0.0;  // mass of the more likely tokens
   double limit = HUGE_VAL;
-  if (settings.top_p < 1.0F) {
-    limit = settings.top_p * (mass_of_all > 0.0 ? mass_of_all : prefix.total);
-    if (mass_of_all > 0.0 && prefix.total < limit) return kNotInList;
+  if (has_top_p) {
+    double sum = 0.0;
+    for (int i = begin; i < end && is_in_top_k(i); ++i) sum += mass(i);
+    const Prefix<double> prefix = block_prefix(sum);
+    before = prefix.before;
+    limit = settings.top_p * (mass_of_all > 0.0F ? mass_of_all : prefix.total);
+    if (mass_of_all > 0.0F && prefix.total < limit) return kNotInList;
   }
-  double before = prefix.before;  // mass of the more likely tokens
   Rank best = kNoToken;
-  for (int i = begin; i < begin + per_thread && is_in_top_k(i); ++i) {
+  for (int i = begin; i < end && is_in_top_k(i); ++i) {
     if (i > 0 && before >= limit) break;
-    if (settings.top_p < 1.0F) before += mass(i);
-    best = max(best, score_of(settings, value_of(memory.list[i]), id_of(memory.list[i])));
+    if (has_top_p) before += mass(i);
+    const int id = id_of(memory.list[i]);
+    const uint32_t bits = random_bits(settings.seed, settings.position, id);
+    best = max_rank(best, score_of(value_of(memory.list[i]), bits, id));
   }
-  return id_of(block_max(best));
+  return id_of(block_max<kSelectThreads>(best));
 }
 
-// The result by radix selection over the whole row, for rows that leave too many tokens for a list.
-__device__ int draw_from_all(const FilteredRow& row, SelectMemory& memory) {
-  const RowSettings& settings = row.settings;
-  SelectBounds bounds{.floor = first_rank(row.min_p_bits)};
+// The result by way of the segments, in one block; kNotInList if that takes too long a list.
+// Requires: memory.bins are clear.
+__device__ int draw_from_segments(const RowSettings& settings, const SegmentMaxima& maxima,
+                                  const SegmentsView& segments, SelectMemory& memory) {
+  const float mass = settings.needs_mass_of_all() ? mass_of_all(maxima, segments) : 0.0F;
+  const ListFilter filter = list_filter(settings, maxima, segments.num, mass, memory);
+  const int size = gather(settings.logits, maxima, filter, memory);
+  if (size > kListCapacity) return kNotInList;
+  return draw_from_list(settings, maxima.of_row, mass, size, memory);
+}
+
+// The least rank that is kept, by search among all tokens.
+__device__ Rank floor_of_kept(const RowSettings& settings, const VocabSearch& search) {
+  SearchRange range{.floor = first_rank(ordered_bits(least_value(settings, search.max)))};
   if (settings.top_k > 0) {
     const auto top_k = static_cast<Rank>(settings.top_k);
-    bounds.floor = select_rank(
-        settings.logits, bounds, [](float) { return 1U; }, [&](Rank) { return top_k; }, memory);
+    const Rank last = search.select(range, CountOfTokens{}, [&](Rank) { return top_k; });
+    range.floor = first_rank(bits_of(last));  // equals of the last stay
   }
-  if (settings.top_p < 1.0F) {
-    bounds.splits_equals = true;
-    // Mass in fixed point: a sum that does not depend on the order.
-    const auto mass = [&](float value) { return __float2uint_rn(expf(value - row.max) * 0x1p31F); };
-    const auto target_of_total = [&](Rank total) {
-      const double target = ceil(static_cast<double>(total) * settings.top_p);
-      return target > 1.0 ? static_cast<Rank>(target) : Rank{1};
-    };
-    bounds.floor = select_rank(settings.logits, bounds, mass, target_of_total, memory);
-  }
-  Rank best = kNoToken;
-  for_tokens(settings.logits, [&](float value, int id) {
-    if (rank_of(value, id) >= bounds.floor) best = max(best, score_of(settings, value, id));
+  if (!(settings.top_p < 1.0F)) return range.floor;
+  const MassOfTokens mass(search.max, settings.logits.vocab);
+  return search.select(range, mass, [&](Rank total) {
+    return max_rank(__double2ull_ru(static_cast<double>(total) * settings.top_p), 1);
   });
-  return id_of(block_max(best));
 }
 
-__device__ int draw_filtered(const FilteredRow& row, SelectMemory& memory) {
-  const bool needs_mass = row.settings.needs_mass_of_all();
-  const double mass_of_all = needs_mass ? row.mass_of_all() : 0.0;
-  const int size =
-      gather(row.settings.logits, row.segments, floor_of_list(row, mass_of_all), memory);
-  if (size <= kListCapacity) {
-    const int padded = sort_list(memory, size);
-    const int token = draw_from_list(row, mass_of_all, size, padded, memory);
-    if (token != kNotInList) return token;
-  }
-  return draw_from_all(row, memory);
-}
-
-__global__ void __launch_bounds__(kSelectThreads) finish_rows(const SampleParams params) {
-  allow_next_kernel();
-  wait_for_previous_kernel();
-  __shared__ SelectMemory memory;
-  const int64_t row = blockIdx.x;
+// The token of a row of which all tokens of at least some rank are kept, in the first block.
+__device__ int draw_from_all(RowSettings settings, Rank floor, const VocabSearch& search) {
   Rank best = kNoToken;
-  for (int i = static_cast<int>(threadIdx.x); i < params.num_chunks; i += kSelectThreads) {
-    best = max(best, params.chunk_best[row * params.num_chunks + i]);
-  }
-  best = block_max(best);
-  int token = -1;
-  if (best != kBadRow) {
-    const RowSettings settings(params, row);
-    if (!settings.is_filtered()) {
-      token = best == kNoToken ? -1 : id_of(best);
-    } else {
-      const FilteredRow filtered(params, settings, row);
-      if (filtered.max > negative_infinity()) token = draw_filtered(filtered, memory);
+  const LogitsRow row = settings.logits;
+  settings.logits.temperature = 1.0F;  // what is scored is divided by it
+  float limit = negative_infinity();
+  for_vectors(row, search.cluster, [&](const SearchValues& values, const SearchPlaces& first) {
+#pragma unroll
+    for (int j = 0; j < kSearchVectors; ++j) {
+      float kept[4];
+      bool has_any = false;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const bool is_kept = rank_of(values[j][i], first[j] + i) >= floor;
+        kept[i] = is_kept ? values[j][i] : negative_infinity();
+        has_any |= is_kept;
+      }
+      if (!has_any) continue;
+      best = max_rank(best, score_vector(settings, kept, first[j], limit).best);
     }
+    limit = score_limit(warp_max(best != kNoToken ? value_of(best) : negative_infinity()));
+  });
+  best = block_max<kSelectThreads>(best);
+  if (threadIdx.x == 0) of_block(search.search.best, 0)[search.cluster.rank] = best;
+  cluster_barrier();
+  for (int i = 0; i < search.cluster.size; ++i) best = max_rank(best, search.search.best[i]);
+  return id_of(best);
+}
+
+// A row without filters: the best of its chunks, by one warp.
+__device__ void take_best_chunk(const SampleParams& params, int64_t row) {
+  if (threadIdx.x >= 32) return;
+  Rank best = kNoToken;
+  for (int i = static_cast<int>(threadIdx.x); i < params.num_chunks; i += 32) {
+    best = max_rank(best, params.chunk_best[row * params.num_chunks + i]);
   }
-  if (threadIdx.x == 0) params.out[row] = token;
+  for (int offset = 16; offset > 0; offset /= 2) {
+    best = max_rank(best, __shfl_xor_sync(0xffffffffU, best, offset));
+  }
+  const bool has_token = best != kNoToken && best != kBadRow;
+  if (threadIdx.x == 0) params.out[row] = has_token ? id_of(best) : -1;
+}
+
+// A filtered row, in the first block of its cluster.  Returns the largest of its values if its
+// token remains to be drawn, else -inf.
+__device__ float finish_alone(const SampleParams& params, const RowSettings& settings, int64_t row,
+                              SelectMemory& memory) {
+  bool is_bad = false;
+  for (int i = static_cast<int>(threadIdx.x); i < params.num_chunks; i += kSelectThreads) {
+    is_bad |= params.chunk_best[row * params.num_chunks + i] == kBadRow;
+  }
+  const SegmentsView segments = params.segments(row);
+  const SegmentMaxima maxima(segments);
+  int token = -1;
+  bool is_open = false;
+  if (__syncthreads_or(is_bad ? 1 : 0) == 0 && maxima.of_row > negative_infinity()) {
+    token = draw_from_segments(settings, maxima, segments, memory);
+    is_open = token == kNotInList;
+  }
+  if (threadIdx.x == 0 && !is_open) params.out[row] = token;
+  return is_open ? maxima.of_row : negative_infinity();
+}
+
+__global__ void __launch_bounds__(kSelectThreads, kSelectBlocksPerProcessor)
+    finish_rows(const SampleParams params) {
+  __shared__ SelectMemory memory;
+  __shared__ SearchMemory search_memory;
+  allow_next_kernel();
+  clear_bins(memory);
+  wait_for_previous_kernel();
+  const int64_t row = blockIdx.x / params.cluster_size;
+  const RowCluster cluster{.rank = static_cast<int>(blockIdx.x % params.cluster_size),
+                           .size = params.cluster_size};
+  const RowSettings settings(params, row);
+  if (!settings.is_filtered()) {
+    if (cluster.rank == 0) take_best_chunk(params, row);
+    return;
+  }
+  float max = negative_infinity();
+  if (cluster.rank == 0) {
+    max = finish_alone(params, settings, row, memory);
+    if (threadIdx.x == 0) params.open_max[row] = max;
+  }
+  if (cluster.size > 1) {
+    cluster_barrier();
+    if (cluster.rank > 0) max = __ldcg(params.open_max + row);
+  }
+  if (max == negative_infinity()) return;
+  const VocabSearch search{.row = settings.logits,
+                           .max = max,
+                           .cluster = cluster,
+                           .memory = memory,
+                           .search = search_memory};
+  const Rank floor = floor_of_kept(settings, search);
+  // Settings are read again, because registers are scarce.
+  const int token = draw_from_all(RowSettings(params, row), floor, search);
+  if (cluster.rank == 0 && threadIdx.x == 0) params.out[row] = token;
+}
+
+// As many blocks per row as run at the same time.
+int cluster_size(int64_t rows) {
+  const CudaProperties& properties = cuda_properties();
+  if (properties.arch < 90) return 1;
+  int size = kMaxClusterSize;
+  while (size > 1 && rows * size > kSelectBlocksPerProcessor * properties.num_sms) size /= 2;
+  return size;
 }
 
 }  // namespace
@@ -373,11 +491,16 @@ void cuda_sample(Stream& stream, const SampleArgs& args) {
   params.chunk_best = static_cast<Rank*>(take(rows * chunks * static_cast<int64_t>(sizeof(Rank))));
   params.segment_max = static_cast<float*>(take(num_segments * 4));
   params.segment_sum = static_cast<float*>(take(num_segments * 4));
+  params.open_max = static_cast<float*>(take(rows * 4));
+  params.cluster_size = cluster_size(rows);
   launch(stream, "scan_chunks", scan_chunks,
          {.grid = dim3(static_cast<unsigned>(rows * chunks)), .block = dim3(kChunkThreads)},
          params);
   launch(stream, "finish_rows", finish_rows,
-         {.grid = dim3(static_cast<unsigned>(rows)), .block = dim3(kSelectThreads)}, params);
+         {.grid = dim3(static_cast<unsigned>(rows * params.cluster_size)),
+          .block = dim3(kSelectThreads),
+          .cluster_size = params.cluster_size},
+         params);
 }
 
 }  // namespace quire

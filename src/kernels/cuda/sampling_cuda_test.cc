@@ -1,3 +1,4 @@
+// Sampling and log-probabilities against the reference.
 #include <map>
 
 #include "kernels/cuda/cuda_test_support.h"
@@ -145,13 +146,37 @@ TEST_F(SampleCuda, DrawsTheTokensOfTheReferenceFromPeakedRows) {
   EXPECT_LE(num_different(sample(logits.view(), kMixedSettings, 5), want), 1);
 }
 
-TEST_F(SampleCuda, IsTheSameEveryTimeAndAlone) {
+// How many blocks share a row depends on how many rows there are.
+TEST_F(SampleCuda, IsTheSameEveryTimeAndWhateverTheOtherRows) {
   Random random(82);
-  const Tensor logits = random.tensor(33, 32003, DType::kF32, 1.0F);
+  const Tensor logits = random.tensor(300, 12003, DType::kF32, 1.0F);
   for (const Settings& settings : kMixedSettings) {
     const auto all = sample(logits.view(), {settings}, 3);
     EXPECT_EQ(sample(logits.view(), {settings}, 3), all);
-    EXPECT_EQ(sample(logits.view().rows_view(0, 1), {settings}, 3)[0], all[0]);
+    for (const int rows : {1, 33, 60, 130}) {
+      const auto some = sample(logits.view().rows_view(0, rows), {settings}, 3);
+      EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << rows << " rows";
+    }
+  }
+}
+
+// Too many likely tokens for a list, by each of the filters and by all.
+TEST_F(SampleCuda, DrawsTheTokensOfTheReferenceFromFlatRows) {
+  Random random(84);
+  const std::vector<Settings> settings = {
+      {.top_p = 0.95F},
+      {.temperature = 0.8F, .top_p = 0.5F},
+      {.temperature = 5.0F, .top_p = 0.9999F},
+      {.top_k = 20000},
+      {.top_k = 9000, .top_p = 0.9F},
+      {.min_p = 1e-4F},
+      {.temperature = 2.0F, .top_p = 0.8F, .min_p = 0.001F},
+      {.temperature = 3.0F, .top_k = 30000, .top_p = 0.9F, .min_p = 0.001F}};
+  for (const float deviation : {0.01F, 0.2F, 1.0F, 2.5F}) {
+    const Tensor logits = random.tensor(24, 128256, DType::kF32, deviation);
+    const auto want = expected(logits.view(), settings, 6);
+    const auto got = sample(logits.view(), settings, 6);
+    EXPECT_LE(num_different(got, want), 1) << "deviation " << deviation;
   }
 }
 

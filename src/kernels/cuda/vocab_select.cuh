@@ -3,8 +3,7 @@
 // A first kernel, of many blocks per row, leaves the largest logit of every segment of 128 tokens.
 // If k segments have a maximum of at least t, the k most likely tokens have at least t too, so a
 // second kernel, of one block per row, finds such a t, reads only the segments that reach it and
-// sorts the few tokens it finds.  Where they are not few, it narrows the order of all tokens
-// digit by digit instead (radix selection).
+// sorts the few tokens it finds.  vocab_search.cuh is for where they are not few.
 #pragma once
 
 #include <cfloat>
@@ -83,6 +82,10 @@ struct LogitsRow {
   __device__ float value(float logit) const { return fminf(logit / temperature, FLT_MAX); }
 };
 
+// A thread's place among those of its chunk; the second kernel's blocks take several chunks at
+// once.
+__device__ inline int chunk_thread() { return static_cast<int>(threadIdx.x) % kChunkThreads; }
+
 // The first token of a thread's vector of its chunk, and of a lane's vector of a segment.
 __device__ inline int first_of_vector(int chunk, int vector, int thread) {
   return chunk * kChunkSize + (vector * kChunkThreads + thread) * 4;
@@ -92,9 +95,9 @@ __device__ inline int first_of_segment_lane(int segment, int lane) {
                          segment % kSegmentsPerChunk * kSegmentThreads + lane % kSegmentThreads);
 }
 
-// The vectors of a thread of a chunk's block.
+// The vectors of a thread of a chunk.
 __device__ inline void load_chunk(const LogitsRow& row, int chunk, float (&x)[kChunkVectors][4]) {
-  const int thread = static_cast<int>(threadIdx.x);
+  const int thread = chunk_thread();
   if (row.is_aligned && (chunk + 1) * kChunkSize <= row.vocab) {
 #pragma unroll
     for (int j = 0; j < kChunkVectors; ++j) {
@@ -144,9 +147,9 @@ __device__ inline void write_segments(const float (&values)[kChunkVectors][4], i
 }
 
 // In all threads of the block, in an order that depends on the block's size only.
-template <typename T, typename Combine>
+template <int kThreads, typename T, typename Combine>
 __device__ T block_reduce(T value, Combine combine) {
-  __shared__ T partial[32];
+  __shared__ T partial[kThreads / 32];
   for (int offset = 16; offset > 0; offset /= 2) {
     value = combine(value, __shfl_xor_sync(0xffffffffU, value, offset));
   }
@@ -154,21 +157,24 @@ __device__ T block_reduce(T value, Combine combine) {
   if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
   __syncthreads();
   T result = partial[0];
-  for (unsigned warp = 1; warp < blockDim.x / 32; ++warp) result = combine(result, partial[warp]);
+#pragma unroll
+  for (int warp = 1; warp < kThreads / 32; ++warp) result = combine(result, partial[warp]);
   return result;
 }
-__device__ inline float block_max(float value) {
-  return block_reduce(value, [](float a, float b) { return fmaxf(a, b); });
+template <int kThreads>
+__device__ float block_max(float value) {
+  return block_reduce<kThreads>(value, [](float a, float b) { return fmaxf(a, b); });
 }
-__device__ inline Rank block_max(Rank value) {
-  return block_reduce(value, [](Rank a, Rank b) { return a > b ? a : b; });
+template <int kThreads>
+__device__ Rank block_max(Rank value) {
+  return block_reduce<kThreads>(value, [](Rank a, Rank b) { return a > b ? a : b; });
 }
-template <typename T>
+template <int kThreads, typename T>
 __device__ T block_sum(T value) {
-  return block_reduce(value, [](T a, T b) { return a + b; });
+  return block_reduce<kThreads>(value, [](T a, T b) { return a + b; });
 }
 
-// The sum over the threads before this one, and over all.
+// The sum over the threads before this one, and over all, in blocks of the second kernel.
 template <typename T>
 struct Prefix {
   T before;
@@ -176,7 +182,7 @@ struct Prefix {
 };
 template <typename T>
 __device__ Prefix<T> block_prefix(T value) {
-  __shared__ T partial[32];
+  __shared__ T partial[kSelectThreads / 32];
   const unsigned lane = threadIdx.x % 32;
   T inclusive = value;
   for (int offset = 1; offset < 32; offset *= 2) {
@@ -190,86 +196,184 @@ __device__ Prefix<T> block_prefix(T value) {
   __syncthreads();
   T of_warps = T{0};
   T total = T{0};
-  for (unsigned warp = 0; warp < blockDim.x / 32; ++warp) {
+#pragma unroll
+  for (unsigned warp = 0; warp < kSelectThreads / 32; ++warp) {
     if (warp == threadIdx.x / 32) of_warps = total;
     total += partial[warp];
   }
   return {.before = of_warps + before, .total = total};
 }
 
-// The largest t, of those with few bits, such that the segments whose maximum is at least t weigh
-// `target` together; 0 if all together do not.  `bits`: the ordered bits of this thread's maxima.
-__device__ inline uint32_t select_floor(const uint32_t (&bits)[kSegmentsPerThread],
-                                        const float (&weights)[kSegmentsPerThread], float target) {
-  constexpr int kFloorBits = 18;  // sign, exponent and 9 bits: few tokens are between two such t
-  __shared__ float partial[2][kSelectThreads / 32];
-  uint32_t floor = 0;
-  for (int bit = 31; bit > 31 - kFloorBits; --bit) {
-    const uint32_t trial = floor | (1U << bit);
-    float sum = 0.0F;
-#pragma unroll
-    for (int i = 0; i < kSegmentsPerThread; ++i) sum += bits[i] >= trial ? weights[i] : 0.0F;
-    sum = warp_sum(sum);
-    // Two buffers in turn, so that one barrier is enough.
-    if (threadIdx.x % 32 == 0) partial[bit % 2][threadIdx.x / 32] = sum;
-    __syncthreads();
-    float total = 0.0F;
-#pragma unroll
-    for (int warp = 0; warp < kSelectThreads / 32; ++warp) total += partial[bit % 2][warp];
-    if (total >= target) floor = trial;
-  }
-  return floor;
-}
+inline constexpr int kNumBins = 2048;
+inline constexpr int kMaxSegments = kSegmentsPerThread * kSelectThreads;
 
 // Shared memory of the second kernel.
-struct SelectMemory {
+struct alignas(16) SelectMemory {
+  Rank list[kListCapacity];
   union {
-    Rank list[kListCapacity];
-    struct {
-      uint32_t low[2048];
-      uint32_t high[2048];
-    } bins;
+    uint32_t bins[kNumBins];
+    uint16_t chosen[kMaxSegments];  // segments to be read
   };
   int list_size;
-  int bin;
-  Rank before_bin;
+  int num_chosen;
+  float distance;
 };
 
-// Collects the tokens of ordered bits >= floor in memory.list, in any order; returns how many there
-// are, or some number above kListCapacity if they do not fit.
-__device__ inline int gather(const LogitsRow& row, const SegmentsView& segments, uint32_t floor,
-                             SelectMemory& memory) {
-  constexpr int kAtOnce = 4;  // segments, so that their loads overlap
-  if (threadIdx.x == 0) memory.list_size = 0;
+__device__ inline void clear_bins(SelectMemory& memory) {
+  for (int i = static_cast<int>(threadIdx.x); i < kNumBins; i += kSelectThreads) {
+    memory.bins[i] = 0;
+  }
+}
+
+// The maxima of this thread's segments, -inf for those past the last, and the largest of all.
+struct SegmentMaxima {
+  float own[kSegmentsPerThread];
+  float of_row;
+
+  __device__ explicit SegmentMaxima(const SegmentsView& segments) : of_row(negative_infinity()) {
+#pragma unroll
+    for (int i = 0; i < kSegmentsPerThread; ++i) {
+      const int segment = segment_of(i);
+      own[i] = segment < segments.num ? segments.max[segment] : negative_infinity();
+    }
+#pragma unroll
+    for (int i = 0; i < kSegmentsPerThread; ++i) of_row = fmaxf(of_row, own[i]);
+    of_row = block_max<kSelectThreads>(of_row);
+  }
+  __device__ static int segment_of(int i) {
+    return i * kSelectThreads + static_cast<int>(threadIdx.x);
+  }
+};
+
+// Bins of how far a value is below the largest: by exponent and 5 bits of the mantissa, so that few
+// values share one wherever they crowd.
+inline constexpr int kDistanceBins = 1024;
+inline constexpr int kDistanceShift = 18;
+inline constexpr int kFirstDistance = (127 - 16) << 5;  // 2^-16
+__device__ inline int distance_bin(float distance) {
+  const int bin = static_cast<int>(__float_as_uint(distance) >> kDistanceShift) - kFirstDistance;
+  return min(max(bin, 0), kDistanceBins - 1);
+}
+// The largest distance in it.
+__device__ inline float end_of_distance_bin(int bin) {
+  if (bin == kDistanceBins - 1) return -negative_infinity();
+  return __uint_as_float((static_cast<uint32_t>(bin + 1 + kFirstDistance) << kDistanceShift) - 1);
+}
+
+// A distance, not much more than the least, such that the segments whose maximum is at most that
+// far below the largest weigh `target` together; +inf if all do not.  The weights of all add up to
+// less than 2^32.  Requires: memory.bins are clear, and the block has synchronised since.
+__device__ inline float select_distance(const SegmentMaxima& maxima,
+                                        const uint32_t (&weights)[kSegmentsPerThread],
+                                        uint32_t target, SelectMemory& memory) {
+  constexpr int kBinsPerThread = kDistanceBins / kSelectThreads;
+#pragma unroll
+  for (int i = 0; i < kSegmentsPerThread; ++i) {
+    if (maxima.own[i] > negative_infinity()) {
+      atomicAdd(&memory.bins[distance_bin(maxima.of_row - maxima.own[i])], weights[i]);
+    }
+  }
   __syncthreads();
+  const int first = static_cast<int>(threadIdx.x) * kBinsPerThread;
+  uint32_t sum = 0;
+#pragma unroll
+  for (int i = 0; i < kBinsPerThread; ++i) sum += memory.bins[first + i];
+  const Prefix<uint32_t> prefix = block_prefix(sum);
+  if (prefix.total < target) return -negative_infinity();
+  uint32_t before = prefix.before;
+#pragma unroll
+  for (int i = 0; i < kBinsPerThread; ++i) {
+    const uint32_t with_bin = before + memory.bins[first + i];
+    if (before < target && target <= with_bin) memory.distance = end_of_distance_bin(first + i);
+    before = with_bin;
+  }
+  __syncthreads();
+  return memory.distance;
+}
+
+// Which tokens go in the list: none of -inf or NaN.
+struct ListFilter {
+  float max = 0.0F;
+  float distance = 0.0F;  // at most this far below max
+  float least = -FLT_MAX;
+
+  __device__ bool has(float value) const { return value >= least && max - value <= distance; }
+};
+
+// Puts the segments that have a token for the list in memory.chosen, in any order.
+__device__ inline int choose_segments(const SegmentMaxima& maxima, const ListFilter& filter,
+                                      SelectMemory& memory) {
+  if (threadIdx.x == 0) {
+    memory.num_chosen = 0;
+    memory.list_size = 0;
+  }
+  __syncthreads();  // this, and the bins, whose memory is used again
+  const unsigned lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < kSegmentsPerThread; ++i) {
+    const bool has = filter.has(maxima.own[i]);
+    const unsigned lanes = __ballot_sync(0xffffffffU, has);
+    if (lanes == 0) continue;
+    int begin = 0;
+    if (lane == 0) begin = atomicAdd(&memory.num_chosen, __popc(lanes));
+    begin = __shfl_sync(0xffffffffU, begin, 0);
+    if (has) {
+      const int before = __popc(lanes & ((1U << lane) - 1));
+      memory.chosen[begin + before] = static_cast<uint16_t>(SegmentMaxima::segment_of(i));
+    }
+  }
+  __syncthreads();
+  return memory.num_chosen;
+}
+
+// Appends to a list, whose first kListCapacity entries have a place.  `values` of tokens
+// first[j] + i; `which`: bit 4 * j + i for each of those to be appended.
+template <int kVectors>
+__device__ inline void append_tokens(const float (&values)[kVectors][4],
+                                     const int (&first)[kVectors], unsigned which, Rank* list,
+                                     int* size) {
+  if (which == 0) return;
+  int at = atomicAdd(size, __popc(which));
+#pragma unroll
+  for (int j = 0; j < kVectors; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if ((which >> (4 * j + i) & 1) == 0) continue;
+      if (at < kListCapacity) list[at] = rank_of(values[j][i], first[j] + i);
+      ++at;
+    }
+  }
+}
+
+// Collects the tokens that pass the filter in memory.list, in any order; returns how many there
+// are, or some number above kListCapacity if they do not fit.
+__device__ inline int gather(const LogitsRow& row, const SegmentMaxima& maxima,
+                             const ListFilter& filter, SelectMemory& memory) {
+  constexpr int kAtOnce = 4;  // segments of a warp, so that their loads overlap
+  const int num_chosen = choose_segments(maxima, filter, memory);
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   volatile int* size = &memory.list_size;
-  for (int begin = warp * 32; begin < segments.num; begin += kSelectThreads) {
-    const bool has =
-        begin + lane < segments.num && ordered_bits(segments.max[begin + lane]) >= floor;
-    unsigned left = __ballot_sync(0xffffffffU, has);
-    while (left != 0 && *size <= kListCapacity) {
-      float x[kAtOnce][4];
-      int first[kAtOnce];
+  for (int begin = warp * kAtOnce; begin < num_chosen && *size <= kListCapacity;
+       begin += kSelectThreads / 32 * kAtOnce) {
+    float x[kAtOnce][4];
+    int first[kAtOnce];
 #pragma unroll
-      for (int j = 0; j < kAtOnce; ++j) {
-        first[j] = row.vocab;
-        if (left != 0) first[j] = first_of_segment_lane(begin + __ffs(left) - 1, lane);
-        left &= left - 1;
-        row.load(first[j], x[j]);
-      }
+    for (int j = 0; j < kAtOnce; ++j) {
+      first[j] = row.vocab;
+      if (begin + j < num_chosen) first[j] = first_of_segment_lane(memory.chosen[begin + j], lane);
+      row.load(first[j], x[j]);
+    }
+    unsigned which = 0;
 #pragma unroll
-      for (int j = 0; j < kAtOnce; ++j) {
+    for (int j = 0; j < kAtOnce; ++j) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float value = row.value(x[j][i]);
-          if (first[j] + i >= row.vocab || ordered_bits(value) < floor) continue;
-          const int at = atomicAdd(&memory.list_size, 1);
-          if (at < kListCapacity) memory.list[at] = rank_of(value, first[j] + i);
-        }
+      for (int i = 0; i < 4; ++i) {
+        x[j][i] = row.value(x[j][i]);
+        which |= (filter.has(x[j][i]) ? 1U : 0U) << (4 * j + i);
       }
     }
+    append_tokens(x, first, which, memory.list, &memory.list_size);
   }
   __syncthreads();
   return memory.list_size;
@@ -278,14 +382,21 @@ __device__ inline int gather(const LogitsRow& row, const SegmentsView& segments,
 // Sorts memory.list, the greatest rank first (bitonic); returns its size rounded up to a power of
 // two, up to which it is filled with zeros.
 __device__ inline int sort_list(SelectMemory& memory, int size) {
+  constexpr int kWarpStride = 32;  // up to it, a warp's pairs are all of its own 64 elements
   int padded = 1;
   while (padded < size) padded *= 2;
   for (int i = size + static_cast<int>(threadIdx.x); i < padded; i += kSelectThreads) {
     memory.list[i] = 0;
   }
+  int last_stride = kSelectThreads;
   for (int width = 2; width <= padded; width *= 2) {
     for (int stride = width / 2; stride > 0; stride /= 2) {
-      __syncthreads();
+      if (max(stride, last_stride) > kWarpStride) {
+        __syncthreads();
+      } else {
+        __syncwarp();
+      }
+      last_stride = stride;
       for (int i = static_cast<int>(threadIdx.x); i < padded / 2; i += kSelectThreads) {
         const int a = 2 * i - (i & (stride - 1));
         const Rank first = memory.list[a];
@@ -300,107 +411,6 @@ __device__ inline int sort_list(SelectMemory& memory, int size) {
   }
   __syncthreads();
   return padded;
-}
-
-// Calls f(value, id) for every token of the row.
-template <typename F>
-__device__ inline void for_tokens(const LogitsRow& row, F f) {
-  constexpr int kAtOnce = 4;  // vectors, so that their loads overlap
-  constexpr int kStep = kSelectThreads * 4;
-  for (int begin = static_cast<int>(threadIdx.x) * 4; begin < row.vocab; begin += kAtOnce * kStep) {
-    float x[kAtOnce][4];
-#pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) row.load(begin + j * kStep, x[j]);
-#pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int id = begin + j * kStep + i;
-        if (id < row.vocab) f(row.value(x[j][i]), id);
-      }
-    }
-  }
-}
-
-// Adds to one of memory.bins; the carry of `low` makes the sum exact and free of order.
-__device__ inline void add_to_bin(SelectMemory& memory, int bin, uint32_t weight) {
-  const uint32_t old = atomicAdd(&memory.bins.low[bin], weight);
-  if (old + weight < old) atomicAdd(&memory.bins.high[bin], 1U);
-}
-
-// The bin, counted from the last, in which the sum of the bins reaches `target`: in memory.bin, and
-// the sum of those after it in memory.before_bin.  Returns the sum of all.
-template <typename TargetOfTotal>
-__device__ Rank find_bin(SelectMemory& memory, int num_bins, TargetOfTotal target_of_total) {
-  constexpr int kBinsPerThread = 2048 / kSelectThreads;
-  Rank sums[kBinsPerThread];
-  Rank sum = 0;
-  const int last = num_bins - 1 - static_cast<int>(threadIdx.x) * kBinsPerThread;
-#pragma unroll
-  for (int i = 0; i < kBinsPerThread; ++i) {
-    const int bin = last - i;
-    sums[i] = 0;
-    if (bin >= 0) sums[i] = Rank{memory.bins.high[bin]} << 32 | memory.bins.low[bin];
-    sum += sums[i];
-  }
-  const Prefix<Rank> prefix = block_prefix(sum);
-  const Rank target = target_of_total(prefix.total);
-  Rank before = prefix.before;
-#pragma unroll
-  for (int i = 0; i < kBinsPerThread; ++i) {
-    if (before < target && target <= before + sums[i]) {
-      memory.bin = last - i;
-      memory.before_bin = before;
-    }
-    before += sums[i];
-  }
-  __syncthreads();
-  return prefix.total;
-}
-
-// What to look for among the tokens of ranks in [floor, ceiling).
-struct SelectBounds {
-  Rank floor = 0;
-  Rank ceiling = ~Rank{0};
-  bool splits_equals = false;  // false: tokens of equal values are taken together
-};
-
-// The greatest rank such that the tokens of at least that rank weigh the target together;
-// bounds.floor if all do not.  weight(value): u32.  target_of_total(total weight): at least 1.
-template <typename Weight, typename TargetOfTotal>
-__device__ Rank select_rank(const LogitsRow& row, const SelectBounds& bounds, Weight weight,
-                            TargetOfTotal target_of_total, SelectMemory& memory) {
-  constexpr int kDigits = 5;
-  constexpr int kWidths[kDigits] = {11, 11, 10, 10, 10};  // three of the value, two of the id
-  int shift = 32 + kIdBits;
-  Rank prefix = 0;  // of the ranks still possible, those are rank >> shift
-  Rank found = 0;   // weight of the greater ones
-  Rank target = 0;
-  for (int digit = 0; digit < (bounds.splits_equals ? kDigits : 3); ++digit) {
-    const int num_bins = 1 << kWidths[digit];
-    __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < 2048; i += kSelectThreads) {
-      memory.bins.low[i] = 0;
-      memory.bins.high[i] = 0;
-    }
-    __syncthreads();
-    const int last_shift = shift;
-    shift -= kWidths[digit];
-    for_tokens(row, [&](float value, int id) {
-      const Rank rank = rank_of(value, id);
-      if (rank < bounds.floor || rank >= bounds.ceiling || rank >> last_shift != prefix) return;
-      add_to_bin(memory, static_cast<int>(rank >> shift) & (num_bins - 1), weight(value));
-    });
-    __syncthreads();
-    const Rank total = find_bin(memory, num_bins, [&](Rank total) {
-      if (digit == 0) target = target_of_total(total);
-      return target - found;
-    });
-    if (total < target - found) return bounds.floor;
-    found += memory.before_bin;
-    prefix = prefix << kWidths[digit] | static_cast<Rank>(memory.bin);
-  }
-  return prefix << shift;
 }
 
 }  // namespace quire
