@@ -161,6 +161,35 @@ class CudaAttention : public CudaTest {
     return result;
   }
 
+  // Gives all sequences the first tokens of the first one, in its blocks.
+  void share_prefix(const HeadShape& shape, int num_tokens) {
+    for (int64_t seq = 0, row = 0; seq < table_.rows(); ++seq) {
+      for (const Tensor* keys : {&k_, &v_}) {
+        std::copy_n(keys->view().row<float>(0), num_tokens * keys->view().shape[1],
+                    keys->view().row<float>(row));
+      }
+      std::copy_n(table_.row<int32_t>(0), num_tokens / shape.block_size, table_.row<int32_t>(seq));
+      row += seq_lens_.view().as<int32_t>()[seq];
+    }
+  }
+
+  struct NewTokens {
+    Tensor k, v, slots;  // on the device
+  };
+  NewTokens newest_tokens(const HeadShape& shape, DType dtype) {
+    const Tensor slots = slot_mapping(shape);
+    Tensor k = nans(table_.rows(), k_.view().shape[1]);
+    Tensor v = nans(table_.rows(), v_.view().shape[1]);
+    std::vector<int32_t> newest;
+    for (int64_t seq = 0, row = -1; seq < table_.rows(); ++seq) {
+      row += seq_lens_.view().as<int32_t>()[seq];
+      newest.push_back(slots.view().as<int32_t>()[row]);
+      std::copy_n(k_.view().row<float>(row), k_.view().shape[1], k.view().row<float>(seq));
+      std::copy_n(v_.view().row<float>(row), v_.view().shape[1], v.view().row<float>(seq));
+    }
+    return {upload(k.view(), dtype), upload(v.view(), dtype), upload(indices(newest).view())};
+  }
+
   static std::vector<Chunk> decoding(const std::vector<int>& lengths) {
     std::vector<Chunk> chunks;
     for (int length : lengths) chunks.push_back({length, 1});
@@ -235,11 +264,11 @@ class CudaAttention : public CudaTest {
     return upload(arena.view());
   }
 
-  // Fills the scratch memory that the next kernel takes with NaNs.
+  // Fills the scratch memory that the next kernel takes with NaNs that mean nothing in a plan.
   void poison_workspace() {
     const Workspace::Scope scope(stream->workspace());
     constexpr int64_t kBytes = int64_t{4} << 20;
-    const Tensor nans = poisoned({kBytes / 4}, DType::kF32);
+    const Tensor nans = indices(std::vector<int32_t>(kBytes / 4, INT32_MAX));
     stream->copy(stream->workspace().take(kBytes), nans.view().data, kBytes);
     stream->synchronize();
   }
@@ -392,6 +421,29 @@ TEST_F(CudaAttention, FollowsTheLengthsOfEachReplay) {
     }
   }
   device.destroy_graph(graph);
+}
+
+// Also where one sequence sees the newest token of another, as in a prefix that both have.
+TEST_F(CudaAttention, ReadsNewTokensAfterTheyAreWritten) {
+  for (const HeadShape& shape : {HeadShape{8, 2, 128, 16}, HeadShape{4, 1, 64, 32}}) {
+    constexpr DType kType = DType::kBF16;
+    prepare(shape, kType, decoding({160, 170, 333, 161, 2000}));
+    share_prefix(shape, 160);
+    const Tensor expected = run_reference(shape);
+    DeviceStep step = device_step(shape, kType, 5);
+    const NewTokens newest = newest_tokens(shape, kType);
+    const Tensor out = poisoned(q_.view().shape, kType);
+    const Tensor nothing = poisoned(newest.k.view().shape, kType);
+    const auto write = [&](const Tensor& k, const Tensor& v) {
+      table->kv_cache_write(*stream, {k.view(), v.view(), newest.slots.view(), step.cache});
+    };
+    write(nothing, nothing);
+    const Workspace::Scope scope(stream->workspace());
+    plan(shape, kType, step);
+    write(newest.k, newest.v);
+    run_layer(shape, step, out);
+    EXPECT_LT(relative_error(download(out.view()).view(), expected.view()), 1e-2);
+  }
 }
 
 TEST_F(CudaAttention, TakesPromptsOfManyTiles) {

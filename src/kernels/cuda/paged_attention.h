@@ -24,9 +24,9 @@ inline AttentionShape attention_shape(const PagedAttentionArgs& args) {
           .dtype = args.cache.dtype};
 }
 
-// paged_attention_decode.cu: the first num_decode_seqs sequences, one query token each.  Seq_lens
-// and block_table are read before the kernel before it ends: nothing between the plan and the layer
-// may write them.
+// paged_attention_decode.cu: the first num_decode_seqs sequences, one query token each.  Much is
+// read before the kernel before it ends: between the plan and the layer nothing may write seq_lens,
+// block_table, or, if all sequences are decoding, keys and values but those of newest tokens.
 void paged_attention_decode(Stream& stream, const PagedAttentionArgs& args);
 
 // Its plan for all layers of a step; it makes one itself if the batch has none.

@@ -3,8 +3,8 @@
 // Work is counted in tiles of keys of one KV head and up to 8 or 16 of its query heads (more of
 // them are further rows of work, which read the same keys).  Each block of threads takes a share of
 // the tiles of all sequences and heads that was planned for the whole step, and reads on from one
-// piece of work to the next without a pause.  Of the blocks that did a part of one piece, the one
-// that is done last combines the parts (split-KV: Dao et al. 2023, "Flash-Decoding").
+// piece of work to the next without a pause.  Of the blocks that did a part of one piece, one
+// combines the parts (split-KV: Dao et al. 2023, "Flash-Decoding").
 //
 // In a tile each warp works alone on 16 consecutive keys, which never span blocks of the cache: it
 // copies them to its own ring in shared memory and keeps its own running softmax (Milakov and
@@ -12,8 +12,8 @@
 // rows and the query heads as columns, since 8 columns are the least a tensor core takes.
 //
 // Before it waits for the kernel before it, a block reads its share and the block table, which no
-// kernel of a layer writes, and brings its first keys and values to the L2 cache: all but the
-// newest of them are from earlier steps, and the L2 cache cannot hold old data.
+// kernel of a layer writes, and fills its ring with keys and values of cache blocks that get no
+// token in this step: the plan waited for all steps before.
 #include <algorithm>
 
 #include "kernels/cuda/launch.cuh"
@@ -23,67 +23,65 @@
 namespace quire {
 namespace {
 
-// Tiles of a share that are brought to the L2 cache early.  More, of all blocks, would not fit.
-constexpr int kEarlyTiles = 3;
+// Up to so many sequences are searched for blocks of the cache that get a token; larger batches
+// gain little by an early start.
+constexpr int kMaxEarlySeqs = 64;
 
 // One warp's part of a share: a running softmax over its 16 keys of each tile.
 template <typename T, int kDim, int kHeadColumns>
 class DecodeWarp {
   using Shape = DecodeShape<T, kDim, kHeadColumns>;
   static constexpr int kSteps = kDim / 16;
+  static constexpr int kStages = Shape::num_stages(kDeviceArch);
 
  public:
-  using Piece = PieceInShare<T, Shape::kTileKeys>;
+  using Piece = PieceInShare<T>;
 
   // stats: [warps, heads]; rings: [warps, stages, kStageElements].
-  __device__ DecodeWarp(const DecodeParams<T>& params, float2* stats, T* rings)
+  __device__ DecodeWarp(const DecodeParams<T>& params, const DecodeShare& share, float2* stats,
+                        T* rings)
       : params_(params),
         stats_(stats),
         lane_(static_cast<int>(threadIdx.x % 32)),
         warp_(static_cast<int>(threadIdx.x / 32)),
-        ring_(rings + warp_ * Shape::num_stages(kDeviceArch) * Shape::kStageElements) {}
+        num_warps_(static_cast<int>(blockDim.x / 32)),
+        ring_(rings + warp_ * kStages * Shape::kStageElements),
+        loading_(params, share) {}
 
   // Calls finish(piece, stage) after the last tile of each piece, with the query of the next piece
   // on its way and the stage free until it returns.
   template <typename Finish>
-  __device__ void run(const DecodeShare& share, Finish finish) {
-    constexpr int kAhead = Shape::num_stages(kDeviceArch) - 1;
-    Piece loading(params_, share);
-    Piece attending = loading;
-    look_up(loading, 0);
-    prefetch(loading);
+  __device__ void run(Finish finish) {
+    Piece attending = loading_;
+    const unsigned loaded = load_early();
     wait_for_previous_kernel();
     load_query(attending);
+#pragma unroll
+    for (int stage = 0; stage < kStages; ++stage) {
+      load_next(stage, (loaded >> stage & 1) != 0);
+      commit_copies();  // the first time, all that was copied early as well
+    }
     clear();
-    int num_loaded = 0;  // of the piece
-    int num_attended = 0;
-    int stage = 0;
-    for (int i = 0; i < share.num_tiles + kAhead; ++i) {
-      if (i < share.num_tiles) {
-        if (num_loaded == loading.num_tiles) {
-          loading.advance(params_);
-          num_loaded = 0;
-        }
-        if (i > 0 && num_loaded % 32 == 0) look_up(loading, num_loaded);
-        load(loading, num_loaded++, stage);
-      }
-      commit_copies();
-      stage = stage == kAhead ? 0 : stage + 1;  // now that of tile i - kAhead
-      if (i < kAhead) continue;
-      wait_for_copies<kAhead>();
+    int num_attended = 0;  // tiles of the piece
+    for (int stage = 0;; stage = stage + 1 == kStages ? 0 : stage + 1) {
+      wait_for_copies<kStages - 1>();
       __syncwarp();
       attend(attending, num_attended++, stage);
       __syncwarp();
-      if (num_attended < attending.num_tiles) continue;
-      const Piece finished = attending;
-      store_sums(stage);
-      if (finished.num_left > 0) {
-        attending.advance(params_);
-        load_query(attending);
+      if (num_attended == attending.num_tiles) {
+        const Piece finished = attending;
+        store_sums(stage);
+        if (finished.num_left > 0) {
+          attending.advance(params_);
+          load_query(attending);
+        }
+        finish(finished, stage);
+        if (finished.num_left == 0) return;
+        num_attended = 0;
+        clear();
       }
-      num_attended = 0;
-      finish(finished, stage);
-      clear();
+      load_next(stage, false);
+      commit_copies();
     }
   }
 
@@ -141,7 +139,7 @@ class DecodeWarp {
 
   // Of the warp's first key of a piece's tile.
   __device__ int position(const Piece& piece, int tile) const {
-    return (piece.first_tile + tile) * Shape::kTileKeys + warp_ * kWarpKeys;
+    return ((piece.first_tile + tile) * num_warps_ + warp_) * kWarpKeys;
   }
   __device__ bool has_keys(const Piece& piece, int position) const {
     return position < piece.seq_len && position + kWarpKeys > piece.begin(params_);
@@ -150,28 +148,79 @@ class DecodeWarp {
   // Each lane finds the warp's keys of one of the tiles from `tile` on.
   __device__ void look_up(const Piece& piece, int tile) {
     const int first = position(piece, tile + lane_);
-    keys_ = nullptr;
-    if (tile + lane_ >= piece.num_tiles || !has_keys(piece, first)) return;
     const int block_size = params_.cache.block_size;
-    const int32_t block =
-        params_.block_table[piece.seq * params_.block_table_stride + first / block_size];
-    keys_ = params_.cache.key(block, piece.kv_head(params_), first % block_size);
+    block_ = -1;
+    row_ = piece.kv_head(params_) * block_size + first % block_size;
+    if (tile + lane_ >= piece.num_tiles || !has_keys(piece, first)) return;
+    block_ = params_.block_table[piece.seq * params_.block_table_stride + first / block_size];
   }
+  // Null if the warp has none.
   __device__ const T* keys_of(int tile) const {
-    return reinterpret_cast<const T*>(
-        __shfl_sync(0xffffffffU, reinterpret_cast<unsigned long long>(keys_), tile % 32));
+    const int block = __shfl_sync(0xffffffffU, block_, tile % 32);
+    const int row = __shfl_sync(0xffffffffU, row_, tile % 32);
+    return block < 0 ? nullptr : params_.cache.key(block, 0, row);
   }
 
-  __device__ void prefetch(const Piece& piece) const {
-    constexpr int kLine = 128 / sizeof(T);
-    for (int tile = 0; tile < min(piece.num_tiles, kEarlyTiles); ++tile) {
-      const T* keys = keys_of(tile);
-      if (keys == nullptr) continue;
-      for (int i = lane_ * kLine; i < kWarpKeys * kDim; i += 32 * kLine) {
-        prefetch_to_l2(keys + i);
-        prefetch_to_l2(keys + params_.cache.value_offset + i);
+  // Loads the first tiles of the first piece as far as they may be loaded before the kernel before
+  // this one has ended, and returns which (a bit each); the others are brought to the L2 cache,
+  // which cannot hold old data.
+  __device__ unsigned load_early() {
+    look_up(loading_, 0);
+    const unsigned settled = params_.loads_early ? settled_tiles() : 0;
+    unsigned loaded = 0;
+#pragma unroll
+    for (int tile = 0; tile < kStages; ++tile) {
+      if (tile >= loading_.num_tiles) break;
+      if ((settled >> tile & 1) != 0) {
+        load(loading_, tile, tile);
+        loaded |= 1U << tile;
+      } else {
+        prefetch(tile);
       }
     }
+    return loaded;
+  }
+
+  // Which of the first tiles are in blocks of the cache that get no token in this step.
+  __device__ unsigned settled_tiles() const {
+    unsigned unsettled = 0;
+    for (int first = 0; first < params_.num_seqs; first += 32) {
+      int newest = -1;
+      if (first + lane_ < params_.num_seqs) {
+        const int seq = first + lane_;
+        const int last = max(params_.seq_lens[seq] - 1, 0) / params_.cache.block_size;
+        newest = params_.block_table[seq * params_.block_table_stride + last];
+      }
+#pragma unroll
+      for (int tile = 0; tile < kStages; ++tile) {
+        const bool is_newest = newest == __shfl_sync(0xffffffffU, block_, tile);
+        if (__any_sync(0xffffffffU, is_newest) != 0) unsettled |= 1U << tile;
+      }
+    }
+    return ~unsettled;
+  }
+
+  __device__ void prefetch(int tile) const {
+    constexpr int kLine = 128 / sizeof(T);
+    const T* keys = keys_of(tile);
+    if (keys == nullptr) return;
+    for (int i = lane_ * kLine; i < kWarpKeys * kDim; i += 32 * kLine) {
+      prefetch_to_l2(keys + i);
+      prefetch_to_l2(keys + params_.cache.value_offset + i);
+    }
+  }
+
+  // The next tile of the share, if there is one and it is not loaded yet; and finds what comes
+  // then, for which nothing has to wait here.
+  __device__ void load_next(int stage, bool is_loaded) {
+    if (num_loaded_ == loading_.num_tiles) return;
+    if (!is_loaded) load(loading_, num_loaded_, stage);
+    ++num_loaded_;
+    if (num_loaded_ == loading_.num_tiles && loading_.num_left > 0) {
+      loading_.advance(params_);
+      num_loaded_ = 0;
+    }
+    if (num_loaded_ % 32 == 0) look_up(loading_, num_loaded_);
   }
 
   __device__ void load(const Piece& piece, int tile, int stage) const {
@@ -281,8 +330,12 @@ class DecodeWarp {
   float2* const stats_;
   const int lane_;
   const int warp_;
+  const int num_warps_;
   T* const ring_;
-  const T* keys_ = nullptr;              // of tile (lane + a multiple of 32)
+  Piece loading_;
+  int num_loaded_ = 0;  // tiles of loading_
+  int block_ = -1;      // of the cache, for loading_'s tile (lane + n * 32); if any
+  int row_ = 0;         // of that block
   uint32_t q_[kHeadColumns][kSteps][2];  // fragments b: dimensions by heads
   float out_[kHeadColumns][kSteps][4];   // dimensions by heads
   float max_[kHeadColumns][2];           // of heads 2j and 2j + 1
@@ -290,49 +343,39 @@ class DecodeWarp {
 };
 
 template <typename T, int kDim, int kHeadColumns>
-__global__ void __launch_bounds__(DecodeShape<T, kDim, kHeadColumns>::kThreads,
-                                  kDeviceArch < 80 ? 1 : 3)
+__global__ void __launch_bounds__(32 * DecodeShape<T, kDim, kHeadColumns>::kMaxWarps,
+                                  kDeviceArch < 80 ? 1 : 2)
     decode_kernel(const __grid_constant__ DecodeParams<T> params) {
   using Shape = DecodeShape<T, kDim, kHeadColumns>;
   extern __shared__ __align__(16) unsigned char shared[];
   float2* stats = reinterpret_cast<float2*>(shared);
-  int* flag = reinterpret_cast<int*>(shared + Shape::kStatBytes);
-  T* rings = reinterpret_cast<T*>(shared + Shape::kStatBytes + Shape::kFlagBytes);
+  T* rings = reinterpret_cast<T*>(shared + Shape::kStatBytes);
   allow_next_kernel();
 
-  const DecodeShare share = load_share(params.shares + blockIdx.x);
+  // Backwards, so that leaders come after those they wait for.
+  const int index = static_cast<int>(gridDim.x - 1 - blockIdx.x);
+  const DecodeShare share = load_share(params.shares + index);
   if (share.num_tiles == 0) return wait_for_previous_kernel();
-  PieceWriter<T, kDim, kHeadColumns> writer(params, share, stats, rings, flag);
-  DecodeWarp<T, kDim, kHeadColumns> warp(params, stats, rings);
-  using Piece = PieceInShare<T, Shape::kTileKeys>;
-  warp.run(share, [&](const Piece& piece, int stage) { writer.write(piece, stage); });
-}
-
-// Blocks of threads that the GPU runs at once.
-template <typename Kernel>
-int resident_blocks(Kernel kernel, int num_threads, int shared_bytes) {
-  check_cuda(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
-      "cudaFuncSetAttribute");
-  int per_sm = 0;
-  check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, kernel, num_threads,
-                                                           static_cast<size_t>(shared_bytes)),
-             "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
-  return std::max(1, per_sm) * cuda_properties().num_sms;
+  PieceWriter<T, kDim, kHeadColumns> writer(params, share, index, stats, rings);
+  DecodeWarp<T, kDim, kHeadColumns> warp(params, share, stats, rings);
+  warp.run([&](const PieceInShare<T>& piece, int stage) { writer.write(piece, stage); });
 }
 
 // How the kernel for some heads divides its work.
 struct DecodeGrid {
-  int row_heads = 0;  // the most query heads of a row
-  int tile_keys = 0;
+  int num_warps = 0;   // of a block of threads
   int num_shares = 0;  // blocks of threads
+  int shared_bytes = 0;
 };
 
+int rows_per_kv_head(const AttentionShape& shape, int row_heads) {
+  return (shape.num_heads / shape.num_kv_heads + row_heads - 1) / row_heads;
+}
+
 template <typename T>
-DecodeParams<T> decode_params(const PagedAttentionArgs& args, const DecodeGrid& grid) {
+DecodeParams<T> decode_params(const PagedAttentionArgs& args, int row_heads) {
   const AttentionBatch& batch = *args.batch;
-  const int group_size = args.num_heads / args.cache.num_kv_heads;
-  const int rows_per_kv_head = (group_size + grid.row_heads - 1) / grid.row_heads;
+  const int num_rows_per_kv_head = rows_per_kv_head(attention_shape(args), row_heads);
   return {.q = args.q.as<T>(),
           .out = args.out.as<T>(),
           .q_stride = args.q.row_stride,
@@ -341,67 +384,100 @@ DecodeParams<T> decode_params(const PagedAttentionArgs& args, const DecodeGrid& 
           .seq_lens = batch.seq_lens.as<int32_t>(),
           .block_table = batch.block_table.as<int32_t>(),
           .block_table_stride = batch.block_table.row_stride,
+          .num_seqs = batch.num_decode_seqs,
+          .loads_early = batch.num_decode_seqs == batch.num_seqs && batch.num_seqs <= kMaxEarlySeqs,
           .scale = ScoreScale(args.scale, args.softcap),
           .sliding_window = args.sliding_window,
-          .group_size = group_size,
-          .rows_per_kv_head = rows_per_kv_head,
-          .num_rows = args.cache.num_kv_heads * rows_per_kv_head};
-}
-
-// Memory: of the stream's workspace.
-AttentionPlan make_plan(Stream& stream, const PlanAttentionArgs& args, const DecodeGrid& grid) {
-  const AttentionBatch& batch = *args.batch;
-  const int group_size = args.shape.num_heads / args.shape.num_kv_heads;
-  const int rows_per_kv_head = (group_size + grid.row_heads - 1) / grid.row_heads;
-  const int64_t size = plan_ints(grid.num_shares);
-  auto* memory =
-      static_cast<int32_t*>(stream.workspace().take(size * static_cast<int64_t>(sizeof(int32_t))));
-  plan_decode(stream, {.seq_lens = batch.seq_lens.as<int32_t>(),
-                       .num_seqs = batch.num_decode_seqs,
-                       .num_rows = args.shape.num_kv_heads * rows_per_kv_head,
-                       .tile_keys = grid.tile_keys,
-                       .sliding_window = args.shape.sliding_window,
-                       .num_shares = grid.num_shares,
-                       .shares = reinterpret_cast<DecodeShare*>(memory),
-                       .num_done = memory + int64_t{kShareInts} * grid.num_shares});
-  return {.memory = TensorView(memory, {size}, DType::kI32), .shape = args.shape};
+          .group_size = args.num_heads / args.cache.num_kv_heads,
+          .rows_per_kv_head = num_rows_per_kv_head,
+          .num_rows = args.cache.num_kv_heads * num_rows_per_kv_head};
 }
 
 template <typename T, int kDim, int kHeadColumns>
 struct DecodeVariant {
   using Shape = DecodeShape<T, kDim, kHeadColumns>;
 
-  static DecodeGrid grid() {
-    static const int kResident =
-        resident_blocks(decode_kernel<T, kDim, kHeadColumns>, Shape::kThreads,
-                        Shape::shared_bytes(cuda_properties().arch));
-    return {Shape::kHeads, Shape::kTileKeys, kResident};
+  // Blocks of threads that a processor runs at once, with all the shared memory it can have: also
+  // for a grid that needs less, beside which the next kernel starts.
+  static int resident_blocks(const DecodeGrid& grid) {
+    const auto kernel = decode_kernel<T, kDim, kHeadColumns>;
+    allow_shared_bytes(reinterpret_cast<const void*>(kernel), "paged_attention_decode",
+                       grid.shared_bytes);
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                    cudaSharedmemCarveoutMaxShared),
+               "cudaFuncSetAttribute");
+    int count = 0;
+    check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+                   &count, kernel, 32 * grid.num_warps, static_cast<size_t>(grid.shared_bytes)),
+               "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+    return std::max(1, count);
   }
 
-  static void run(Stream& stream, const PagedAttentionArgs& args) {
-    const DecodeGrid grid = DecodeVariant::grid();
+  static DecodeGrid largest_blocks() {
+    const CudaProperties& gpu = cuda_properties();
+    DecodeGrid grid{.num_warps = Shape::kMaxWarps};
+    while (Shape::shared_bytes(gpu.arch, grid.num_warps) > gpu.max_shared_bytes) --grid.num_warps;
+    grid.shared_bytes = Shape::shared_bytes(gpu.arch, grid.num_warps);
+    grid.num_shares = resident_blocks(grid) * gpu.num_sms;
+    return grid;
+  }
+
+  // Few pieces are cut into few parts, since these are combined; and their blocks leave half of
+  // each processor to the kernels before and after, which run beside them at their ends.
+  static DecodeGrid grid(const AttentionShape& shape, int num_seqs) {
+    static const DecodeGrid kLargest = largest_blocks();
+    const int num_sms = cuda_properties().num_sms;
+    const int num_pieces = num_seqs * shape.num_kv_heads * rows_per_kv_head(shape, Shape::kHeads);
+    DecodeGrid grid = kLargest;
+    if (num_pieces <= num_sms) grid.num_shares = num_sms;
+    return grid;
+  }
+
+  // Memory: of the stream's workspace.
+  static AttentionPlan plan(Stream& stream, const PlanAttentionArgs& args, const DecodeGrid& grid) {
+    const AttentionBatch& batch = *args.batch;
+    const int64_t size = plan_words(grid);
+    auto* memory = static_cast<int32_t*>(
+        stream.workspace().take(size * static_cast<int64_t>(sizeof(int32_t))));
+    plan_decode(stream,
+                {.seq_lens = batch.seq_lens.as<int32_t>(),
+                 .num_seqs = batch.num_decode_seqs,
+                 .num_rows = args.shape.num_kv_heads * rows_per_kv_head(args.shape, Shape::kHeads),
+                 .tile_keys = kWarpKeys * grid.num_warps,
+                 .sliding_window = args.shape.sliding_window,
+                 .num_shares = grid.num_shares,
+                 .shares = reinterpret_cast<DecodeShare*>(memory),
+                 .places = reinterpret_cast<uint32_t*>(memory) + share_words(grid),
+                 .num_place_words = size - share_words(grid)});
+    return {.memory = TensorView(memory, {size}, DType::kI32), .shape = args.shape};
+  }
+
+  static void run(Stream& stream, const PagedAttentionArgs& args, const DecodeGrid& grid) {
     const Workspace::Scope scope(stream.workspace());
     const AttentionShape shape = attention_shape(args);
     AttentionPlan plan = args.batch->plan;
     if (plan.memory.empty() || plan.shape != shape) {
-      plan = make_plan(stream, {.batch = args.batch, .shape = shape}, grid);
+      plan = DecodeVariant::plan(stream, {.batch = args.batch, .shape = shape}, grid);
     }
-    CHECK(plan.memory.shape[0] == plan_ints(grid.num_shares), "a plan of ", plan.memory.shape[0]);
-    DecodeParams<T> params = decode_params<T>(args, grid);
+    CHECK(plan.memory.shape[0] == plan_words(grid), "a plan of ", plan.memory.shape[0]);
+    DecodeParams<T> params = decode_params<T>(args, Shape::kHeads);
     params.shares = reinterpret_cast<const DecodeShare*>(plan.memory.data);
-    params.num_done = plan.memory.as<int32_t>() + int64_t{kShareInts} * grid.num_shares;
-    const int64_t rows = int64_t{2} * grid.num_shares * Shape::kHeads;
-    params.partials.stats =
-        static_cast<float2*>(stream.workspace().take(rows * static_cast<int64_t>(sizeof(float2))));
-    params.partials.sums = static_cast<float*>(
-        stream.workspace().take(rows * kDim * static_cast<int64_t>(sizeof(float))));
+    params.places = reinterpret_cast<float*>(plan.memory.as<int32_t>() + share_words(grid));
 
     LaunchShape launch_shape;
     launch_shape.grid = dim3(static_cast<unsigned>(grid.num_shares));
-    launch_shape.block = dim3(Shape::kThreads);
-    launch_shape.shared_bytes = Shape::shared_bytes(cuda_properties().arch);
+    launch_shape.block = dim3(static_cast<unsigned>(32 * grid.num_warps));
+    launch_shape.shared_bytes = grid.shared_bytes;
     launch(stream, "paged_attention_decode", decode_kernel<T, kDim, kHeadColumns>, launch_shape,
            params);
+  }
+
+ private:
+  static int64_t share_words(const DecodeGrid& grid) {
+    return int64_t{kShareInts} * grid.num_shares;
+  }
+  static int64_t plan_words(const DecodeGrid& grid) {
+    return share_words(grid) + int64_t{Shape::kPlaceWords} * grid.num_shares;
   }
 };
 
@@ -442,12 +518,16 @@ auto with_variant(const AttentionShape& shape, F f) {
 }  // namespace
 
 void paged_attention_decode(Stream& stream, const PagedAttentionArgs& args) {
-  with_variant(attention_shape(args), [&](auto variant) { variant.run(stream, args); });
+  const AttentionShape shape = attention_shape(args);
+  with_variant(shape, [&](auto variant) {
+    variant.run(stream, args, variant.grid(shape, args.batch->num_decode_seqs));
+  });
 }
 
 AttentionPlan plan_paged_attention_decode(Stream& stream, const PlanAttentionArgs& args) {
-  return with_variant(args.shape,
-                      [&](auto variant) { return make_plan(stream, args, variant.grid()); });
+  return with_variant(args.shape, [&](auto variant) {
+    return variant.plan(stream, args, variant.grid(args.shape, args.batch->num_decode_seqs));
+  });
 }
 
 }  // namespace quire

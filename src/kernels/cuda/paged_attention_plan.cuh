@@ -4,6 +4,9 @@
 // The keys of a sequence are tiles.  The tiles of one sequence for the query heads of one row are a
 // piece of work; the pieces of all sequences, by sequence and then row, are one list of tiles.  A
 // share is what one block of threads does: consecutive tiles of the list.
+//
+// To go on to another piece takes a block some time, which matters if there are many short pieces:
+// in the list, kPieceTiles that do not exist are before the tiles of each piece.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +14,8 @@
 #include "tensor/stream.h"
 
 namespace quire {
+
+inline constexpr int kPieceTiles = 1;
 
 // The keys of a sequence that its newest token sees, in tiles that are aligned to position 0.
 struct KeyTiles {
@@ -28,25 +33,22 @@ __host__ __device__ inline KeyTiles key_tiles(int seq_len, int sliding_window, i
   return {first, count > 1 ? count : 1};
 }
 
-// Pieces may be cut into parts, which are in consecutive shares.  Of these the leader has the
-// piece's beginning, and the others have their part of it as their first.
+// Pieces may be cut into parts, which are in consecutive shares.  The first of these shares leads:
+// it adds up the results of the others, which have their part of the piece before anything else.
 struct alignas(16) DecodeShare {
   int32_t seq = 0;  // the first piece
   int32_t row = 0;
   int32_t first_tile = 0;      // of the first piece; 0 if it begins here
-  int32_t num_tiles = 0;       // of the share; 0 = nothing to do
+  int32_t num_tiles = 0;       // of the share, from the first that exists; 0 = nothing to do
   int32_t seq_len = 0;         // of the first piece
-  int32_t leader = 0;          // of the first piece
   int32_t num_parts = 0;       // of the first piece
   int32_t num_last_parts = 0;  // of the last piece
 };
 
-// The memory of a plan: the shares, then one counter per share, of the parts that are done of the
-// piece that it leads.  Counters are zero between kernels.
+// The memory of a plan: the shares, then for each a place for the result of a part, which has only
+// kMissing in it between kernels.
 inline constexpr int kShareInts = static_cast<int>(sizeof(DecodeShare) / sizeof(int32_t));
-inline constexpr int64_t plan_ints(int num_shares) {
-  return (int64_t{kShareInts} + 1) * num_shares;
-}
+inline constexpr uint32_t kMissing = 0xffffffffU;  // a NaN that arithmetic never gives
 
 struct PlanParams {
   const int32_t* seq_lens = nullptr;
@@ -56,11 +58,12 @@ struct PlanParams {
   int sliding_window = 0;
   int num_shares = 0;
   DecodeShare* shares = nullptr;  // [num_shares]
-  int32_t* num_done = nullptr;    // [num_shares]
+  uint32_t* places = nullptr;     // 16-byte aligned
+  int64_t num_place_words = 0;    // a multiple of 4
 };
 
 // paged_attention_plan.cu.  The plan is complete in device memory before the next kernel starts,
-// even one that starts early.
+// even one that starts early; so is all that was written before the plan.
 void plan_decode(Stream& stream, const PlanParams& params);
 
 }  // namespace quire
