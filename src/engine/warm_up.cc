@@ -91,8 +91,7 @@ void warm_up(ModelRunner& runner, const InputBatchConfig& batch, size_t num_grou
     return;
   }
   for (int num_tokens = longest; num_tokens >= kGpuFirstPromptTokens; num_tokens /= 2) {
-    steps.run(std::max(1, std::min(batch.max_num_tokens / num_tokens, batch.max_num_seqs)),
-              num_tokens);
+    steps.run(1, num_tokens);
   }
   for (const int bucket : buckets | std::views::reverse) steps.run(bucket, 1);
   steps.drop();

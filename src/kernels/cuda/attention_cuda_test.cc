@@ -390,12 +390,15 @@ TEST_F(CudaAttention, FollowsTheLengthsOfEachReplay) {
   prepare(shape, kType, decoding({1, 900, 17, 1, 300}));
   DeviceStep step = device_step(shape, kType, 5);
   const Tensor outs[] = {poisoned(q_.view().shape, kType), poisoned(q_.view().shape, kType)};
-  const Workspace::Scope scope(stream->workspace());
   const auto run = [&] {
     plan(shape, kType, step);
     for (const Tensor& out : outs) run_layer(shape, step, out);
   };
-  run();  // allocations
+  {
+    const Workspace::Scope scope(stream->workspace());
+    run();  // allocations
+  }
+  const Workspace::Scope scope(stream->workspace());
   stream->synchronize();
   device.begin_capture(stream->queue());
   run();

@@ -3,7 +3,8 @@
 // Every kernel is launched through launch() and calls wait_for_previous_kernel() before it touches
 // memory that another kernel writes or reads (its outputs included), and lets the next one start
 // early with allow_next_kernel().  What comes before the wait may read weights, what was copied
-// before the step, and what a kernel that never calls allow_next_kernel() wrote.
+// before the step, and what was written by a kernel that never calls allow_next_kernel(), or before
+// it.
 // Source: CUDA C++ Programming Guide, programmatic dependent launch.
 #pragma once
 

@@ -397,8 +397,23 @@ template <typename T, int kDim, int kHeadColumns>
 struct DecodeVariant {
   using Shape = DecodeShape<T, kDim, kHeadColumns>;
 
-  // Blocks of threads that a processor runs at once, with all the shared memory it can have: also
-  // for a grid that needs less, beside which the next kernel starts.
+  // As many blocks as run at once.  On Hopper, where they start while earlier kernels still hold
+  // processors, one for each of these, with more than half of its memory: else two would share one
+  // and leave another idle.
+  static DecodeGrid choose_grid() {
+    constexpr int kBeyondHalf = 3 << 10;
+    const CudaProperties& gpu = cuda_properties();
+    DecodeGrid grid{.num_warps = Shape::kMaxWarps};
+    while (Shape::shared_bytes(gpu.arch, grid.num_warps) > gpu.max_shared_bytes) --grid.num_warps;
+    grid.shared_bytes = Shape::shared_bytes(gpu.arch, grid.num_warps);
+    if (gpu.arch >= 90) {
+      grid.shared_bytes = std::max(grid.shared_bytes, gpu.max_shared_bytes / 2 + kBeyondHalf);
+    }
+    grid.num_shares = resident_blocks(grid) * gpu.num_sms;
+    return grid;
+  }
+
+  // Blocks of threads that a processor runs at once, with all the shared memory it can have.
   static int resident_blocks(const DecodeGrid& grid) {
     const auto kernel = decode_kernel<T, kDim, kHeadColumns>;
     allow_shared_bytes(reinterpret_cast<const void*>(kernel), "paged_attention_decode",
@@ -413,24 +428,9 @@ struct DecodeVariant {
     return std::max(1, count);
   }
 
-  static DecodeGrid largest_blocks() {
-    const CudaProperties& gpu = cuda_properties();
-    DecodeGrid grid{.num_warps = Shape::kMaxWarps};
-    while (Shape::shared_bytes(gpu.arch, grid.num_warps) > gpu.max_shared_bytes) --grid.num_warps;
-    grid.shared_bytes = Shape::shared_bytes(gpu.arch, grid.num_warps);
-    grid.num_shares = resident_blocks(grid) * gpu.num_sms;
-    return grid;
-  }
-
-  // Few pieces are cut into few parts, since these are combined; and their blocks leave half of
-  // each processor to the kernels before and after, which run beside them at their ends.
-  static DecodeGrid grid(const AttentionShape& shape, int num_seqs) {
-    static const DecodeGrid kLargest = largest_blocks();
-    const int num_sms = cuda_properties().num_sms;
-    const int num_pieces = num_seqs * shape.num_kv_heads * rows_per_kv_head(shape, Shape::kHeads);
-    DecodeGrid grid = kLargest;
-    if (num_pieces <= num_sms) grid.num_shares = num_sms;
-    return grid;
+  static const DecodeGrid& grid() {
+    static const DecodeGrid kGrid = choose_grid();
+    return kGrid;
   }
 
   // Memory: of the stream's workspace.
@@ -519,15 +519,12 @@ auto with_variant(const AttentionShape& shape, F f) {
 
 void paged_attention_decode(Stream& stream, const PagedAttentionArgs& args) {
   const AttentionShape shape = attention_shape(args);
-  with_variant(shape, [&](auto variant) {
-    variant.run(stream, args, variant.grid(shape, args.batch->num_decode_seqs));
-  });
+  with_variant(shape, [&](auto variant) { variant.run(stream, args, variant.grid()); });
 }
 
 AttentionPlan plan_paged_attention_decode(Stream& stream, const PlanAttentionArgs& args) {
-  return with_variant(args.shape, [&](auto variant) {
-    return variant.plan(stream, args, variant.grid(args.shape, args.batch->num_decode_seqs));
-  });
+  return with_variant(args.shape,
+                      [&](auto variant) { return variant.plan(stream, args, variant.grid()); });
 }
 
 }  // namespace quire
