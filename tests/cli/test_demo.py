@@ -84,18 +84,20 @@ class DemoTest(unittest.TestCase):
         rng = random.Random(3)
         gauges = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc",
                   "quire:num_requests_in_flight", "quire:http_requests_in_flight", "quire:http_connections")
-        before = self.server.metrics()
+        # An answer may be out before the gauges that count its request as ended.
+        before = self.metrics_when(lambda now: now["vllm:num_requests_running"] == now["quire:num_requests_in_flight"] == 0)
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             list(pool.map(self.vanish, [rng.random() for _ in range(100)]))
-        deadline = time.monotonic() + 20
-        while True:
-            now = self.server.metrics()
-            if all(now[name] == before[name] for name in gauges):
-                break
-            self.assertLess(time.monotonic(), deadline, {name: (before[name], now[name]) for name in gauges})
-            time.sleep(0.05)
+        now = self.metrics_when(lambda now: all(now[name] <= before[name] for name in gauges))
         self.assertGreater(now["quire:client_disconnects_total"], before["quire:client_disconnects_total"] + 50)
         self.assertIn("42", self.chat("What is 12 + 30?", temperature=0))
+
+    def metrics_when(self, condition):
+        deadline = time.monotonic() + 20
+        while not condition(metrics := self.server.metrics()):
+            self.assertLess(time.monotonic(), deadline, metrics)
+            time.sleep(0.05)
+        return metrics
 
     def vanish(self, fraction):
         """Asks for a long answer and leaves at a random moment, half the time with a reset."""
