@@ -16,12 +16,6 @@ namespace {
 constexpr int kNumRequests = 64;
 constexpr int kVocab = 320;
 
-struct Spec {
-  std::vector<int32_t> prompt;
-  SamplingParams params;
-  uint64_t seed = 0;
-};
-
 // Prompts of 1 to 160 tokens, half of them behind one of three shared beginnings.
 std::vector<int32_t> make_prompt(std::mt19937& random) {
   std::vector<int32_t> prompt;
@@ -64,17 +58,6 @@ std::vector<Spec> make_specs() {
     spec = {.prompt = make_prompt(random), .params = make_params(random), .seed = random()};
   }
   return specs;
-}
-
-EngineRequest make_request(EngineClient& engine, const Spec& spec) {
-  EngineRequest request;
-  request.id = engine.next_id();
-  request.prompt_token_ids = spec.prompt;
-  request.params = std::make_shared<const SamplingParams>(spec.params);
-  request.max_tokens = *spec.params.max_tokens;
-  request.eos_token_ids = engine.info().eos_token_ids;
-  request.seed = spec.seed;
-  return request;
 }
 
 // Each request on its own, whole prompts, no cache, one thread.

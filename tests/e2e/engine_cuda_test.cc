@@ -25,12 +25,6 @@ const std::string kDemoModel = std::string(QUIRE_SOURCE_DIR) + "/models/quire-de
 const std::string kTinyCheckpoint =
     std::string(QUIRE_SOURCE_DIR) + "/tests/golden/checkpoints/llama";
 
-struct Spec {
-  std::vector<int32_t> prompt;
-  SamplingParams params;
-  uint64_t seed = 0;
-};
-
 // Pieces of English text, as token ids of the bundled model.
 std::vector<int32_t> text_tokens() {
   return load_tokenizer(kDemoModel)->encode(read_bytes(kDemoModel + "/README.md"), false);
@@ -85,17 +79,6 @@ std::vector<Spec> make_specs(const std::vector<int32_t>& text, SamplingParams (*
     spec.seed = random();
   }
   return specs;
-}
-
-EngineRequest make_request(EngineClient& engine, const Spec& spec) {
-  EngineRequest request;
-  request.id = engine.next_id();
-  request.prompt_token_ids = spec.prompt;
-  request.params = std::make_shared<const SamplingParams>(spec.params);
-  request.max_tokens = *spec.params.max_tokens;
-  request.eos_token_ids = engine.info().eos_token_ids;
-  request.seed = spec.seed;
-  return request;
 }
 
 // All at once, in an order and at moments drawn from `order_seed`.

@@ -105,4 +105,22 @@ class OutcomeCollector {
   size_t num_finished_ = 0;
 };
 
+// A request to be made of some engine.
+struct Spec {
+  std::vector<int32_t> prompt;
+  SamplingParams params;
+  uint64_t seed = 0;
+};
+
+inline EngineRequest make_request(EngineClient& engine, const Spec& spec) {
+  EngineRequest request;
+  request.id = engine.next_id();
+  request.prompt_token_ids = spec.prompt;
+  request.params = std::make_shared<const SamplingParams>(spec.params);
+  request.max_tokens = *spec.params.max_tokens;
+  request.eos_token_ids = engine.info().eos_token_ids;
+  request.seed = spec.seed;
+  return request;
+}
+
 }  // namespace quire

@@ -87,12 +87,6 @@ __device__ inline void copy_box_with_policy(uint32_t to, uint32_t barrier, const
       : "memory");
 }
 
-// Brings a box to the L2 cache.
-__device__ inline void prefetch_box(const CUtensorMap& map, int x, int y) {
-  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(&map), "r"(x),
-               "r"(y)
-               : "memory");
-}
 __device__ inline void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
