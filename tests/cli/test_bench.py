@@ -35,9 +35,9 @@ class BenchTest(CommandTest):
         self.assertGreater(report["avg_latency"], 0)
         self.assertEqual(report["hardware"]["num_threads"], 1)
         self.check_device(report, "decode", "prefill")
-        # Of the three batches that are measured; the second prompt may come a step after the first.
+        # Of the three batches that are measured; the second prompt comes with the first, or any time after it.
         self.assertIn(report["prefill_steps"]["num_steps"], range(3, 7))
-        self.assertIn(report["decode_steps"]["num_steps"], range(6, 10))
+        self.assertIn(report["decode_steps"]["num_steps"], range(6, 19))
 
     def test_throughput(self):
         report = self.report("throughput", *self.engine_flags(), "--input-len", "8", "--output-len", "4",
