@@ -1,8 +1,9 @@
 #include "kvcache/block_hash.h"
 
+#include <array>
 #include <bit>
 
-#include "kvcache/blake2s.h"
+#include "base/blake2s.h"
 
 namespace quire {
 namespace {
@@ -18,6 +19,15 @@ BlockHash hash_prefix_identity(const PrefixIdentity& identity) {
   hash.update(&identity.adapter_content, sizeof(identity.adapter_content));
   hash.update(identity.cache_salt.data(), identity.cache_salt.size());
   return std::bit_cast<BlockHash>(hash.finish());
+}
+
+BlockHash hash_adapter_start(const BlockHash& parent, const BlockHash& adapter_content,
+                             int first_token) {
+  // As if there were a block of these: blocks of tokens are longer.
+  const auto content = std::bit_cast<std::array<int32_t, 4>>(adapter_content);
+  const std::array<int32_t, 5> start = {content[0], content[1], content[2], content[3],
+                                        first_token};
+  return hash_block(parent, start);
 }
 
 BlockHash hash_block(const BlockHash& parent, std::span<const int32_t> token_ids) {

@@ -28,6 +28,9 @@ struct PrefixIdentity {
 };
 
 BlockHash hash_prefix_identity(const PrefixIdentity& identity);
+// The parent of the first block on which an adapter acts, if it does not act on all.
+BlockHash hash_adapter_start(const BlockHash& parent, const BlockHash& adapter_content,
+                             int first_token);
 BlockHash hash_block(const BlockHash& parent, std::span<const int32_t> token_ids);
 
 }  // namespace quire

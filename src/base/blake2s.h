@@ -4,6 +4,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace quire {
 
@@ -24,5 +26,11 @@ class Blake2s128 {
   size_t num_buffered_ = 0;
   uint64_t num_hashed_bytes_ = 0;
 };
+
+// The digest of each piece of `leaf_bytes` of `data`, of which the last may be shorter, as
+// Blake2s128(domain) gives it; several are computed at once, which is faster.
+// Requires: leaf_bytes is a positive multiple of 64.
+std::vector<Blake2s128::Digest> hash_leaves(uint64_t domain, std::span<const std::byte> data,
+                                            size_t leaf_bytes);
 
 }  // namespace quire
