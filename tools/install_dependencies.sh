@@ -22,7 +22,7 @@ packages="clang-19 lld-19 libstdc++-12-dev cmake ninja-build libboost1.81-dev nl
 #   libclang-rt-19-dev llvm-19        sanitizer runtimes and their symbolizer
 #   python3-venv curl                 the openai client's tests, and the checks of the README
 if [ "${1:-}" = "--tests" ]; then
-  packages="$packages libgtest-dev libgmock-dev libclang-rt-19-dev llvm-19 python3-venv curl"
+  packages="$packages libgtest-dev libgmock-dev libclang-rt-19-dev llvm-19 python3-venv python3-dev curl"
 fi
 
 missing=""

@@ -8,9 +8,10 @@ set -eu
 cd "$(dirname "$0")/.."
 tools/install_dependencies.sh --tests
 
-if [ ! -x build/venv/bin/pytest ]; then
+if ! cmp -s tests/requirements.txt build/venv/requirements.txt; then
   python3 -m venv build/venv
   build/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+  cp tests/requirements.txt build/venv/
 fi
 
 presets=""

@@ -38,6 +38,15 @@ struct CompletionOutput {
   StopReason stop_reason;
 };
 
+// When a request came how far, in seconds on the monotonic clock; 0 until then.
+struct RequestMetrics {
+  double arrival_time_s = 0.0;
+  double scheduled_time_s = 0.0;    // its first step was planned
+  double first_token_time_s = 0.0;  // of its first completion
+  double last_token_time_s = 0.0;   // the latest token was handed out
+  int num_preemptions = 0;
+};
+
 struct RequestOutput {
   std::string request_id;
   std::string prompt;                              // empty if given as token ids
@@ -46,6 +55,7 @@ struct RequestOutput {
   std::vector<CompletionOutput> outputs;
   bool finished = false;
   int num_cached_tokens = 0;                       // prompt tokens found in the prefix cache
+  RequestMetrics metrics;
 };
 
 }  // namespace quire

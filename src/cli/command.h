@@ -18,6 +18,7 @@ int run_generate(const CommandArgs& args);
 int run_bench(const CommandArgs& args);
 int run_bench_latency(const CommandArgs& args);
 int run_bench_throughput(const CommandArgs& args);
+int run_bench_lora(const CommandArgs& args);
 int run_bench_serve(const CommandArgs& args);
 int run_bench_startup(const CommandArgs& args);
 int run_collect_env(const CommandArgs& args);

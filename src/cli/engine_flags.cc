@@ -119,6 +119,7 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
   add_model_flags(app, flags);
   add_cache_flags(app, flags.config);
   add_scheduler_flags(app, flags.config);
+  add_lora_flags(app, flags.lora, flags.config);
   add_hardware_flags(app, flags.config);
 }
 
@@ -133,6 +134,7 @@ void settle_model(EngineFlags& flags) {
   }
   std::string& dtype = flags.config.dtype;
   dtype = dtype == "half" ? "float16" : dtype == "float" ? "float32" : dtype;
+  settle_lora(flags.lora, flags.config);
 }
 
 }  // namespace quire

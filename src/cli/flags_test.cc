@@ -102,8 +102,10 @@ TEST(Flags, UnsupportedVllmFlagsSayWhatToUse) {
       {{"--tensor-parallel-size", "2"}, "--num-threads"},
       {{"-tp", "2"}, "--num-threads"},
       {{"m", "--quantization", "awq"}, "unquantised"},
-      {{"--enable-lora"}, "merge the adapter"},
-      {{"--lora-modules", "a=b"}, "merge the adapter"},
+      {{"--qlora-adapter-name-or-path", "a"}, "--lora-modules"},
+      {{"--lora-target-modules", "q_proj"}, "all the modules"},
+      {{"--lora-dtype", "float16"}, "the model's dtype"},
+      {{"--default-mm-loras", "{}"}, "images"},
       {{"--tool-call-parser", "hermes"}, "tool calls"},
       {{"--enable-auto-tool-choice"}, "tool calls"},
       {{"--reasoning-parser", "qwen3"}, "reasoning"},
@@ -124,8 +126,9 @@ TEST(Flags, UnsupportedVllmFlagsSayWhatToUse) {
 }
 
 TEST(Flags, IrrelevantVllmFlagsAreDroppedWithTheirValues) {
-  const EngineFlags flags = parse_engine({"--trust-remote-code", "--enforce-eager", "m",
-                                          "--max-log-len", "100", "--no-enable-lora"});
+  const EngineFlags flags =
+      parse_engine({"--trust-remote-code", "--enforce-eager", "m", "--max-log-len", "100",
+                    "--no-enable-eplb", "--fully-sharded-loras", "--lora-extra-vocab-size", "0"});
   EXPECT_EQ(flags.config.model, "m");
 }
 

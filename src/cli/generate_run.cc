@@ -58,8 +58,12 @@ bool GenerateRun::submit_next() {
     reject(*line, input.error());
     return first_error_.empty();
   }
-  Pending pending{
-      .index = line->index, .id = parsed->id, .prompt = "", .outputs = {}, .num_tokens = {}};
+  Pending pending{.index = line->index,
+                  .id = parsed->id,
+                  .prompt = "",
+                  .lora = adapter_of(*parsed),
+                  .outputs = {},
+                  .num_tokens = {}};
   pending.outputs.resize(static_cast<size_t>(std::max(1, input->params.n)));
   pending.num_tokens.resize(pending.outputs.size());
   if (const auto* text = std::get_if<std::string>(&parsed->prompt)) {
@@ -79,12 +83,28 @@ bool GenerateRun::submit_next() {
   return first_error_.empty();
 }
 
+// Without adapters "model" is a key like any other, which files made for other programs may have.
+std::string GenerateRun::adapter_of(const PromptLine& line) const {
+  if (line.lora) {
+    return *line.lora;
+  }
+  if (line.model && model_.engine->adapters() != nullptr) {
+    return *line.model == options_.model ? "" : *line.model;
+  }
+  return options_.lora;
+}
+
 Expected<PromptInput, std::string> GenerateRun::make_input(const PromptLine& line,
                                                            int64_t index) const {
   PromptInput input;
   input.params = options_.params;
   input.params.seed = prompt_seed(options_.seed, index);
   QUIRE_TRY(apply_sampling_json(line.sampling, input.params));
+  auto adapter = model_.adapter(adapter_of(line));
+  if (!adapter) {
+    return Unexpected{adapter.error().message};
+  }
+  input.adapter = std::move(*adapter);
   if (const auto* text = std::get_if<std::string>(&line.prompt)) {
     input.token_ids = model_.tokenizer->encode(*text, true);
   } else if (const auto* ids = std::get_if<std::vector<int32_t>>(&line.prompt)) {
@@ -151,6 +171,9 @@ void GenerateRun::store_result(const Pending& pending, const RequestPool::Event&
   }
   if (!pending.prompt.empty()) {
     row["prompt"] = pending.prompt;
+  }
+  if (!pending.lora.empty()) {
+    row["lora"] = pending.lora;
   }
   row["outputs"] = std::move(outputs);
   row["num_prompt_tokens"] = last.num_prompt_tokens;

@@ -19,6 +19,8 @@ struct GenerateOptions {
   std::string input;
   BadLines bad_lines = BadLines::kRefuse;
   SamplingParams params;      // of prompts that say nothing else
+  std::string lora;           // likewise: the adapter's name; empty = the base model
+  std::string model;          // what the base model is called by lines that name a model
   uint64_t seed = 0;          // each prompt's own seed follows from it and the prompt's index
   int64_t max_in_flight = 0;  // sequences; bounds memory and the work a crash loses
 };
@@ -44,11 +46,14 @@ class GenerateRun {
     int64_t index = 0;
     nlohmann::json id;
     std::string prompt;
+    std::string lora;
     std::vector<CompletionOutput> outputs;  // by completion index
     std::vector<int> num_tokens;
   };
 
   bool submit_next();
+  // The name of the line's adapter; empty = the base model.
+  std::string adapter_of(const PromptLine& line) const;
   Expected<PromptInput, std::string> make_input(const PromptLine& line, int64_t index) const;
   void reject(const PromptReader::Line& line, const std::string& reason);
   void take(const RequestPool::Event& event);

@@ -6,12 +6,27 @@
 
 #include "base/error.h"
 #include "cli/sampling_json.h"
+#include "engine/adapter_registry.h"
 #include "engine/engine.h"
 #include "engine/model_path.h"
 
 namespace quire {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+void load_adapters(EngineClient& engine, const std::vector<LoraModule>& modules) {
+  for (const LoraModule& module : modules) {
+    const auto added = engine.adapters()->add({.lora_name = module.name, .lora_path = module.path});
+    if (!added) {
+      throw LoadError("cannot load adapter " + module.name + " from " + module.path + ": " +
+                      added.error().message);
+    }
+  }
+}
+
+}  // namespace
 
 std::string read_chat_template(const std::string& path_or_source) {
   std::error_code ignored;
@@ -54,6 +69,20 @@ SamplingLimits LocalModel::limits() const {
   return limits;
 }
 
+Expected<std::shared_ptr<const LoraAdapter>, RequestError> LocalModel::adapter(
+    const std::string& name) const {
+  if (name.empty()) {
+    return std::shared_ptr<const LoraAdapter>();
+  }
+  if (engine->adapters() == nullptr) {
+    RequestError error;
+    error.param = "lora";
+    error.message = "no adapters are loaded; name them with --lora-modules";
+    return Unexpected{std::move(error)};
+  }
+  return engine->adapters()->acquire(name);
+}
+
 Expected<std::vector<int32_t>, RequestError> LocalModel::encode_chat(
     const nlohmann::ordered_json& messages) const {
   if (chat_template == nullptr) {
@@ -89,6 +118,7 @@ LocalModel load_local_model(const EngineFlags& flags, TokenizerUse tokenizer_use
     model.chat_template = std::make_unique<ChatTemplate>(model.chat_config.source);
   }
   model.engine = start_engine(flags.config);
+  load_adapters(*model.engine, flags.lora.modules);
   model.default_params = resolve_default_params(flags, model.engine->info().default_params);
   return model;
 }

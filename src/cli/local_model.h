@@ -9,6 +9,7 @@
 #include "base/expected.h"
 #include "cli/engine_flags.h"
 #include "engine/engine_client.h"
+#include "engine/lora_adapter.h"
 #include "quire/sampling_params.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -33,12 +34,14 @@ struct LocalModel {
   std::unique_ptr<EngineClient> engine;  // last: it stops first
 
   SamplingLimits limits() const;
+  // The adapter of that name; null for an empty one.  Reads it if need be.  Fails if there is none.
+  Expected<std::shared_ptr<const LoraAdapter>, RequestError> adapter(const std::string& name) const;
   // The prompt of a conversation ({"role", "content"} objects).  Fails without a template.
   Expected<std::vector<int32_t>, RequestError> encode_chat(
       const nlohmann::ordered_json& messages) const;
 };
 
-// Throws LoadError.
+// Also loads the adapters that the flags name.  Throws LoadError.
 LocalModel load_local_model(const EngineFlags& flags, TokenizerUse tokenizer_use);
 
 }  // namespace quire

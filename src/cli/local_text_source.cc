@@ -11,7 +11,8 @@ using std::chrono::milliseconds;
 class LocalTextSource final : public TextSource {
  public:
   explicit LocalTextSource(const EngineFlags& flags)
-      : name_(flags.config.model),
+      : name_(flags.lora.lora.empty() ? flags.config.model : flags.lora.lora),
+        adapter_(flags.lora.lora),
         model_(load_local_model(flags, TokenizerUse::kRequired)),
         pool_(*model_.engine, model_.tokenizer.get(), model_.limits()) {}
 
@@ -42,6 +43,11 @@ class LocalTextSource final : public TextSource {
     input.params = model_.default_params;
     input.params.max_tokens = std::nullopt;  // up to the context's end
     QUIRE_TRY(apply_sampling_json(sampling, input.params));
+    auto adapter = model_.adapter(adapter_);
+    if (!adapter) {
+      return Unexpected{adapter.error().message};
+    }
+    input.adapter = std::move(*adapter);
     const Clock::time_point start = Clock::now();
     const auto ticket = pool_.submit(std::move(input));
     if (!ticket) {
@@ -69,6 +75,7 @@ class LocalTextSource final : public TextSource {
   }
 
   std::string name_;
+  std::string adapter_;  // its name; empty = the base model
   LocalModel model_;
   RequestPool pool_;
 };

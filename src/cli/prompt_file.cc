@@ -77,6 +77,20 @@ Expected<void, std::string> read_prompt(const nlohmann::ordered_json& object, Pr
   return {};
 }
 
+// "lora" is quire's own key and must be understood; "model" is in many files for other programs.
+Expected<void, std::string> read_adapter(const nlohmann::ordered_json& object, PromptLine& line) {
+  if (const auto lora = object.find("lora"); lora != object.end()) {
+    if (!lora->is_string() && !lora->is_null()) {
+      return Unexpected{std::string("\"lora\" must be the name of an adapter")};
+    }
+    line.lora = lora->is_null() ? "" : lora->get<std::string>();
+  }
+  if (const auto model = object.find("model"); model != object.end() && model->is_string()) {
+    line.model = model->get<std::string>();
+  }
+  return {};
+}
+
 }  // namespace
 
 Expected<PromptLine, std::string> parse_prompt_line(std::string_view text) {
@@ -94,6 +108,7 @@ Expected<PromptLine, std::string> parse_prompt_line(std::string_view text) {
     return Unexpected{std::string("is neither a JSON object nor a string")};
   }
   QUIRE_TRY(read_prompt(json, line));
+  QUIRE_TRY(read_adapter(json, line));
   for (const auto& [key, value] : json.items()) {
     if (key == "id") {
       line.id = value;

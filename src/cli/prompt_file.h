@@ -19,11 +19,13 @@ struct PromptLine {
   std::variant<std::string, std::vector<int32_t>, nlohmann::ordered_json> prompt;
   nlohmann::json id;        // the line's own name; null if it has none
   nlohmann::json sampling;  // the line's sampling fields (sampling_json.h), checked for type
+  std::optional<std::string> lora;   // "lora": an adapter's name; empty = the base model
+  std::optional<std::string> model;  // "model": the same, or the base model's name
 };
 
 // {"prompt": "text"}, {"prompt_token_ids": [1, 2]}, {"messages": [{"role", "content"}]} or "text",
-// the objects with an optional "id" and sampling fields; other keys are skipped.  Fails with a
-// message.
+// the objects with an optional "id", "lora" or "model", and sampling fields; other keys are
+// skipped. Fails with a message.
 Expected<PromptLine, std::string> parse_prompt_line(std::string_view line);
 
 // Yields the lines that are not blank.

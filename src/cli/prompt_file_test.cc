@@ -28,6 +28,14 @@ TEST(PromptLine, AcceptsAllForms) {
   EXPECT_EQ(chat->sampling.size(), 2U);
 }
 
+TEST(PromptLine, NamesAnAdapter) {
+  EXPECT_EQ(parse_prompt_line(R"({"prompt": "p", "lora": "a"})")->lora, "a");
+  EXPECT_EQ(parse_prompt_line(R"({"prompt": "p", "lora": null})")->lora, "");
+  EXPECT_EQ(parse_prompt_line(R"({"prompt": "p", "model": "m"})")->model, "m");
+  EXPECT_FALSE(parse_prompt_line(R"({"prompt": "p", "model": {"of": "another program"}})")->model);
+  EXPECT_FALSE(parse_prompt_line(R"("p")")->lora);
+}
+
 TEST(PromptLine, RefusesWithAReason) {
   struct Case {
     const char* line;
@@ -38,6 +46,7 @@ TEST(PromptLine, RefusesWithAReason) {
                         {"{}", "exactly one"},
                         {R"({"prompt": "a", "messages": []})", "exactly one"},
                         {R"({"prompt": 3})", "string"},
+                        {R"({"prompt": "a", "lora": 3})", "adapter"},
                         {R"({"messages": []})", "not empty"},
                         {R"({"messages": [{"content": "x"}]})", "role"},
                         {R"({"prompt_token_ids": [1, -2]})", "token ids"},

@@ -45,6 +45,7 @@ void add_terminal_flags(CLI::App& app, TerminalFlags& flags) {
       ->group("Dialogue");
   add_sampling_flags(app, flags.sampling);
   add_engine_flags(app, flags.engine);
+  add_lora_flag(app, flags.engine.lora);
 }
 
 Terminal::Terminal()
@@ -83,6 +84,9 @@ std::unique_ptr<TextSource> Terminal::open_source(TerminalFlags& flags) {
     if (!flags.engine.config.model.empty() || !flags.engine.model_flag.empty()) {
       throw LoadError(
           "give MODEL or --url, not both; a server's model is chosen with --model-name");
+    }
+    if (!flags.engine.lora.lora.empty()) {
+      throw LoadError("a server's adapters are chosen by their names: --model-name, not --lora");
     }
     source = remote_text_source(flags.remote);
   }

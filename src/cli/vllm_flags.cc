@@ -54,12 +54,19 @@ constexpr VllmFlag kFlags[] = {
      "model"},
     {kRefused, "--rope-scaling --rope-theta --hf-overrides --hf-config-path --config-format",
      "change the model's config.json instead"},
-    {kRefused,
-     "--enable-lora --fully-sharded-loras --enable-lora-bias --enable-tower-connector-lora "
-     "--lora-modules --max-loras --max-lora-rank --max-cpu-loras --lora-dtype "
-     "--lora-extra-vocab-size --long-lora-scaling-factors --default-mm-loras "
-     "--qlora-adapter-name-or-path --lora-target-modules",
-     "LoRA adapters are not supported yet; merge the adapter into the checkpoint"},
+    {kDropped, "--fully-sharded-loras --specialize-active-lora",
+     "adapters are on one device, in memory of their true rank"},
+    {kDropped, "--enable-lora-bias", "adapters that have biases are refused by name"},
+    {kDroppedWithValue, "--lora-extra-vocab-size",
+     "nothing is reserved for added tokens; adapters that have some are refused by name"},
+    {kRefused, "--lora-target-modules",
+     "an adapter acts on all the modules that it has weights for"},
+    {kRefused, "--long-lora-scaling-factors", "long-context adapters are not supported"},
+    {kRefused, "--qlora-adapter-name-or-path", "name the adapter with --lora-modules"},
+    {kRefused, "--default-mm-loras --enable-tower-connector-lora",
+     "images, audio and video are not supported"},
+    {kRefused, "--enable-mixed-moe-lora-format --enable-moe-shared-loras",
+     "mixtures of experts are not supported"},
     {kRefused,
      "--enable-prompt-adapter --prompt-adapters --max-prompt-adapters "
      "--max-prompt-adapter-token",
@@ -184,7 +191,7 @@ const VllmFlag* find_vllm_flag(std::string_view name) {
   if (row != std::end(kFlags)) {
     return &*row;
   }
-  // "--no-enable-lora" and the like ask for what is the case anyway; dotted names are fields of a
+  // "--no-enable-eplb" and the like ask for what is the case anyway; dotted names are fields of a
   // JSON flag.
   if (name.rfind("--no-", 0) == 0) {
     static constexpr VllmFlag kNegated{kDropped, "", "it is off anyway"};

@@ -15,7 +15,7 @@ struct VllmFlag {
   const char* message;     // why, or what to use instead
 };
 
-// The row of `name` ("--quantization", "-tp", "--no-enable-lora"), or null.
+// The row of `name` ("--quantization", "-tp", "--no-enable-eplb"), or null.
 const VllmFlag* find_vllm_flag(std::string_view name);
 std::span<const VllmFlag> vllm_flags();
 

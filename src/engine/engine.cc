@@ -53,6 +53,28 @@ ModelFacts::Gpu gpu_facts(const Model& model, const ModelConfig& config, DType d
               2 * int64_t{model.vocab_size()} * size_of(DType::kF32) + hidden * size_of(dtype)};
 }
 
+AdapterRegistryConfig adapter_registry_config(const EngineConfig& config, LoadedModel& loaded,
+                                              const SchedulerConfig& scheduler,
+                                              const KernelTable& kernels) {
+  return {.shape = {.targets = std::move(loaded.lora_targets),
+                    .dtype = loaded.dtype,
+                    .block_bytes = scheduler.kv_cache_spec.block_bytes,
+                    .device = kernels.device},
+          .num_usable_blocks = scheduler.num_blocks - 1,
+          .max_rank = config.max_lora_rank > 0 ? config.max_lora_rank : kMaxLoraRank,
+          .max_cpu_loras = config.max_cpu_loras,
+          // The other half is for the page cache, from which dropped adapters come back.
+          .max_host_bytes = available_memory_bytes() / 2,
+          .lora_dir = config.lora_dir};
+}
+
+// One per sequence, unless there is a limit.
+int max_loras(const EngineConfig& config, const SchedulerConfig& scheduler) {
+  if (!config.enable_lora) return 0;
+  return config.max_loras > 0 ? std::min(config.max_loras, scheduler.max_num_seqs)
+                              : scheduler.max_num_seqs;
+}
+
 }  // namespace
 
 std::unique_ptr<EngineClient> start_engine(const EngineConfig& config) {
@@ -88,10 +110,12 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config, const Ker
                 .max_model_len = resolved.scheduler.max_model_len,
                 .vocab_size = loaded.model->vocab_size(),
                 .block_size = config.block_size,
+                .num_kv_cache_groups = static_cast<int>(facts.kv_cache_spec.groups.size()),
                 .num_blocks = resolved.scheduler.num_blocks,
                 .kv_cache_bytes = resolved.scheduler.num_blocks * facts.kv_cache_spec.block_bytes,
                 .enable_prefix_caching = config.enable_prefix_caching,
                 .max_num_seqs = resolved.scheduler.max_num_seqs,
+                .max_loras = max_loras(config, resolved.scheduler),
                 .eos_token_ids = reachable_eos_token_ids(model_config, loaded.model->vocab_size()),
                 .seed = config.seed,
                 .device = kernels.device->name,
@@ -107,6 +131,11 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config, const Ker
                     .kv_cache_spec = facts.kv_cache_spec,
                     .num_blocks = resolved.scheduler.num_blocks,
                     .dtype = loaded.dtype};
+  if (config.enable_lora) {
+    parts.adapters = std::make_unique<AdapterRegistry>(
+        adapter_registry_config(config, loaded, resolved.scheduler, kernels));
+    parts.executor.max_lora_rank = parts.adapters->config().max_rank;
+  }
   parts.kernels = &kernels;
   parts.device = std::move(device);
   parts.model = std::move(loaded.model);

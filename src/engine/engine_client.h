@@ -25,10 +25,12 @@ struct EngineInfo {
   int max_model_len = 0;
   int vocab_size = 0;
   int block_size = 0;
+  int num_kv_cache_groups = 1;
   int64_t num_blocks = 0;
   int64_t kv_cache_bytes = 0;  // of all blocks
   bool enable_prefix_caching = true;
   int max_num_seqs = 0;
+  int max_loras = 0;                   // distinct adapters of running requests; 0 without enable_lora
   std::vector<int32_t> eos_token_ids;  // of config.json and generation_config.json
   uint64_t seed = 0;                   // --seed
   std::string device;                  // cpu, cuda
@@ -90,6 +92,8 @@ struct EngineStats {
 // block. The last call carries a finish_reason.  After abort() there may be no further call.
 using StepSink = std::function<void(StepResult&&)>;
 
+class AdapterRegistry;
+
 class EngineClient {
  public:
   virtual ~EngineClient() = default;
@@ -104,6 +108,8 @@ class EngineClient {
   virtual bool reset_prefix_cache() = 0;
   virtual EngineStats stats() const = 0;
   virtual const EngineInfo& info() const = 0;
+  // What requests may be computed with beside the base model; null without enable_lora.
+  virtual AdapterRegistry* adapters() { return nullptr; }
   // As it is now; asks the system.
   virtual DeviceMemory device_memory() const = 0;
 };

@@ -121,6 +121,47 @@ uint64_t resolve_seed(const SamplingParams& params, int index, uint64_t engine_s
   return mix(mix(engine_seed) ^ id);
 }
 
+// Where an activated adapter begins to act: at the last occurrence of its invocation tokens.
+// None if there is none, and then it does not act.  Source: PEFT, LoraConfig.
+std::optional<int> find_activation(const std::vector<int32_t>& invocation,
+                                   const std::vector<int32_t>& prompt) {
+  if (invocation.empty()) return 0;
+  const auto found =
+      std::find_end(prompt.begin(), prompt.end(), invocation.begin(), invocation.end());
+  if (found == prompt.end()) return std::nullopt;
+  return static_cast<int>(found - prompt.begin());
+}
+
+// What the engine needs to know of the adapter; nothing if it would not act.
+Expected<std::optional<RequestAdapter>, RequestError> resolve_adapter(
+    const std::shared_ptr<const LoraAdapter>& adapter, const EngineRequest& request,
+    const EngineInfo& info) {
+  std::optional<RequestAdapter> none;
+  if (adapter == nullptr) return none;
+  const std::optional<int> first_token =
+      find_activation(adapter->peft().alora_invocation_tokens(), request.prompt_token_ids);
+  if (!first_token) return none;
+  const AdapterExtent extent = adapter->extent();
+  const int64_t num_tokens =
+      static_cast<int64_t>(request.prompt_token_ids.size()) + request.max_tokens;
+  const int64_t num_blocks =
+      (num_tokens + info.block_size - 1) / info.block_size * info.num_kv_cache_groups;
+  if (num_blocks + extent.num_blocks + 1 > info.num_blocks - 1) {
+    return Unexpected{bad_request(
+        "model", "The request and its adapter do not fit in the KV cache together: " +
+                     std::to_string(num_blocks) + " and " + std::to_string(extent.num_blocks + 1) +
+                     " of " + std::to_string(info.num_blocks - 1) + " blocks.")};
+  }
+  if (request.params->prompt_logprobs && adapter->changes_head()) {
+    return Unexpected{bad_request("prompt_logprobs",
+                                  "prompt_logprobs are not available with an adapter of lm_head.")};
+  }
+  return std::optional(RequestAdapter{.extent = extent,
+                                      .content = adapter->content(),
+                                      .first_token = *first_token,
+                                      .weights = adapter});
+}
+
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -156,6 +197,8 @@ Expected<std::vector<EngineRequest>, RequestError> InputProcessor::process(
   request.cache_salt = std::move(input.cache_salt);
   request.arrival_time_s = now_s();
   request.params = std::make_shared<const SamplingParams>(std::move(input.params));
+
+  request.adapter = QUIRE_TRY(resolve_adapter(input.adapter, request, info));
 
   const int n = request.params->n;
   std::vector<EngineRequest> requests(static_cast<size_t>(n), request);

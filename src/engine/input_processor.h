@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "base/expected.h"
 #include "engine/engine_client.h"
+#include "engine/lora_adapter.h"
 #include "quire/sampling_params.h"
 #include "text/tokenizer.h"
 
@@ -19,6 +21,7 @@ struct PromptInput {
   SamplingParams params;
   int priority = 0;
   std::string cache_salt;
+  std::shared_ptr<const LoraAdapter> adapter = nullptr;  // null: the base model
 };
 
 // Stateless but for references; any thread.

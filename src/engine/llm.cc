@@ -1,237 +1,162 @@
 #include "quire/llm.h"
 
-#include <algorithm>
-#include <condition_variable>
-#include <deque>
 #include <iterator>
-#include <limits>
-#include <mutex>
 #include <stdexcept>
+#include <unordered_map>
 #include <utility>
 
-#include "base/check.h"
-#include "engine/engine.h"
-#include "engine/input_processor.h"
+#include "base/error.h"
+#include "engine/llm_chat.h"
 #include "engine/model_path.h"
-#include "engine/output_processor.h"
-#include "text/tokenizer.h"
+#include "engine/requests_in_flight.h"
+#include "engine/text_engine.h"
 
 namespace quire {
 namespace {
 
-EngineConfig engine_config_of(const LLMOptions& options) {
-  EngineConfig config;
-  config.model = options.model;
-  config.tokenizer = options.tokenizer;
-  config.dtype = options.dtype;
-  config.load_format = options.load_format;
-  config.max_model_len = options.max_model_len;
-  config.max_num_seqs = options.max_num_seqs;
-  config.max_num_batched_tokens = options.max_num_batched_tokens;
-  config.kv_cache_memory_bytes = options.kv_cache_memory_bytes;
-  config.enable_prefix_caching = options.enable_prefix_caching;
-  config.seed = options.seed;
-  config.device = options.device;
-  config.gpu_memory_utilization = options.gpu_memory_utilization;
-  config.cpu_isa = options.cpu_isa;
-  config.num_threads = options.num_threads;
-  config.max_queue_len = std::numeric_limits<int>::max();  // the caller holds all prompts already
-  return config;
-}
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
 
-// Step results on their way from the engine thread to the caller of generate().
-class ResultQueue {
+constexpr milliseconds kStopInterval{50};
+
+// Asks the caller at most once per kStopInterval; once it has said yes, that stands.
+class StopQuestion {
  public:
-  struct Item {
-    size_t sequence = 0;
-    StepResult result;
-  };
-  void push(Item item) {
-    {
-      const std::lock_guard lock(mutex_);
-      items_.push_back(std::move(item));
-    }
-    pushed_.notify_one();
-  }
-  Item pop() {
-    std::unique_lock lock(mutex_);
-    pushed_.wait(lock, [&] { return !items_.empty(); });
-    Item item = std::move(items_.front());
-    items_.pop_front();
-    return item;
+  explicit StopQuestion(const std::function<bool()>& should_stop) : should_stop_(should_stop) {}
+  bool ask() {
+    if (!should_stop_ || stopped_) return stopped_;
+    const Clock::time_point now = Clock::now();
+    if (now < next_) return false;
+    next_ = now + kStopInterval;
+    return stopped_ = should_stop_();
   }
 
  private:
-  std::mutex mutex_;  // guards everything below
-  std::condition_variable pushed_;
-  std::deque<Item> items_;
+  const std::function<bool()>& should_stop_;
+  Clock::time_point next_ = Clock::now() + kStopInterval;
+  bool stopped_ = false;
 };
 
-// One completion of one prompt.
-struct Sequence {
-  size_t prompt = 0;
-  RequestId id = 0;
-  OutputProcessor processor;
-  CompletionOutput output;  // so far
-};
-
-void append(CompletionOutput& whole, CompletionOutput&& part) {
-  whole.index = part.index;
-  whole.text += part.text;
-  whole.token_ids.insert(whole.token_ids.end(), part.token_ids.begin(), part.token_ids.end());
-  std::ranges::move(part.logprobs, std::back_inserter(whole.logprobs));
-  whole.cumulative_logprob = part.cumulative_logprob;
-  whole.finish_reason = part.finish_reason;
-  whole.stop_reason = std::move(part.stop_reason);
-}
-
-// The prompts of one generate() call, from engine requests to outputs.
+// The requests of one generate() call.
 class Batch {
  public:
-  Batch(EngineClient& engine, const Tokenizer* tokenizer)
-      : engine_(engine), tokenizer_(tokenizer) {}
-  // Aborts what has not finished: a result may have failed, or the caller's callback thrown.
-  ~Batch() {
-    for (const Sequence& sequence : sequences_) {
-      if (!sequence.processor.finished()) engine_.abort(sequence.id);
-    }
-  }
-  Batch(const Batch&) = delete;
-  Batch& operator=(const Batch&) = delete;
+  explicit Batch(std::shared_ptr<TextEngine> engine)
+      : engine_(std::move(engine)), in_flight_(engine_) {}
 
-  void add_prompt(RequestOutput output, std::vector<EngineRequest> requests);
-  std::vector<RequestOutput> run(
-      const std::function<void(size_t, const RequestOutput&)>& on_finished);
+  std::vector<RequestOutput> run(std::vector<GenerationRequest> requests,
+                                 const GenerateCallbacks& callbacks) {
+    StopQuestion stop(callbacks.should_stop);
+    std::vector<PreparedRequest> prepared;
+    for (GenerationRequest& request : requests) {
+      stop.ask();
+      prepared.push_back(engine_->prepare(std::move(request)));
+      const std::string& id = prepared.back().output.request_id;
+      if (!places_.emplace(id, places_.size()).second) {
+        throw std::invalid_argument("request_id " + id + " is given twice");
+      }
+    }
+    outputs_.resize(prepared.size());
+    for (PreparedRequest& request : prepared) in_flight_.add(std::move(request));
+    while (in_flight_.num_unfinished() > 0) {
+      if (stop.ask()) in_flight_.abort_all();
+      for (RequestOutput& output : in_flight_.poll(kStopInterval)) {
+        take(std::move(output), callbacks.on_finished);
+      }
+    }
+    return std::move(outputs_);
+  }
 
  private:
-  void submit();
-  void take(ResultQueue::Item item);
+  void take(RequestOutput&& part,
+            const std::function<void(size_t, const RequestOutput&)>& on_finished) {
+    const size_t place = places_.at(part.request_id);
+    RequestOutput& whole = outputs_[place];
+    if (whole.request_id.empty()) {
+      whole = std::move(part);
+    } else {
+      append_output(whole, std::move(part));
+    }
+    if (whole.finished && on_finished) on_finished(place, whole);
+  }
 
-  EngineClient& engine_;
-  const Tokenizer* tokenizer_;
-  std::shared_ptr<ResultQueue> queue_ = std::make_shared<ResultQueue>();
-  std::vector<EngineRequest> requests_;  // of sequences_, until submitted
-  std::vector<Sequence> sequences_;
+  std::shared_ptr<TextEngine> engine_;
+  RequestsInFlight in_flight_;
+  std::unordered_map<std::string, size_t> places_;  // by request id
   std::vector<RequestOutput> outputs_;
-  std::vector<size_t> num_unfinished_;  // sequences per prompt
 };
-
-void Batch::add_prompt(RequestOutput output, std::vector<EngineRequest> requests) {
-  const size_t prompt = outputs_.size();
-  int index = 0;
-  for (EngineRequest& request : requests) {
-    sequences_.push_back({.prompt = prompt,
-                          .id = request.id,
-                          .processor = OutputProcessor(tokenizer_, request.params,
-                                                       request.prompt_token_ids, index++),
-                          .output = {}});
-    requests_.push_back(std::move(request));
-  }
-  num_unfinished_.push_back(requests.size());
-  output.outputs.resize(requests.size());
-  outputs_.push_back(std::move(output));
-}
-
-void Batch::submit() {
-  for (size_t i = 0; i < requests_.size(); ++i) {
-    StepSink sink = [queue = queue_, i](StepResult&& result) {
-      queue->push({i, std::move(result)});
-    };
-    const auto added = engine_.add(std::move(requests_[i]), std::move(sink));
-    if (!added) throw std::runtime_error(added.error().message);
-  }
-  requests_.clear();
-}
-
-void Batch::take(ResultQueue::Item item) {
-  Sequence& sequence = sequences_[item.sequence];
-  if (sequence.processor.finished()) return;  // ended by a stop string before the abort took effect
-  const bool engine_finished = item.result.finish_reason.has_value();
-  const bool engine_failed =
-      item.result.finish_reason == FinishReason::kError && item.result.failure == RowFailure::kNone;
-  if (engine_failed) {
-    throw std::runtime_error("the engine failed: " + engine_.stats().failure);
-  }
-  RequestOutput& output = outputs_[sequence.prompt];
-  output.num_cached_tokens = std::max(output.num_cached_tokens, item.result.num_cached_tokens);
-  append(sequence.output, sequence.processor.process(std::move(item.result)));
-  if (!sequence.processor.finished()) return;
-  if (!engine_finished) engine_.abort(sequence.id);
-  if (sequence.output.index == 0)
-    output.prompt_logprobs = sequence.processor.take_prompt_logprobs();
-  output.outputs[static_cast<size_t>(sequence.output.index)] = std::move(sequence.output);
-  output.finished = --num_unfinished_[sequence.prompt] == 0;
-}
-
-std::vector<RequestOutput> Batch::run(
-    const std::function<void(size_t, const RequestOutput&)>& on_finished) {
-  submit();
-  for (size_t num_finished = 0; num_finished < outputs_.size();) {
-    ResultQueue::Item item = queue_->pop();
-    const size_t prompt = sequences_[item.sequence].prompt;
-    if (outputs_[prompt].finished) continue;
-    take(std::move(item));
-    if (!outputs_[prompt].finished) continue;
-    ++num_finished;
-    if (on_finished) on_finished(prompt, outputs_[prompt]);
-  }
-  return std::move(outputs_);
-}
 
 }  // namespace
 
-class LLM::State {
- public:
-  explicit State(const LLMOptions& options)
-      : tokenizer(load_tokenizer(
-            resolve_model_path(options.tokenizer.empty() ? options.model : options.tokenizer))),
-        engine(start_engine(engine_config_of(options))),
-        input_processor(*engine, tokenizer.get(),
-                        {.max_logprobs = -1,
-                         .max_stop_strings = std::numeric_limits<int>::max(),
-                         .max_stop_string_bytes = std::numeric_limits<int>::max(),
-                         .max_bad_words = std::numeric_limits<int>::max(),
-                         .max_n = std::numeric_limits<int>::max(),
-                         .max_logit_bias_entries = std::numeric_limits<int>::max()}) {}
+std::string find_model(const std::string& model) { return resolve_model_path(model); }
 
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<EngineClient> engine;
-  InputProcessor input_processor;  // the caller limits itself
-  uint64_t num_requests = 0;
-};
+RequestStream::RequestStream(std::shared_ptr<TextEngine> engine)
+    : requests_(std::make_unique<RequestsInFlight>(std::move(engine))) {}
+RequestStream::RequestStream(RequestStream&&) noexcept = default;
+RequestStream& RequestStream::operator=(RequestStream&&) noexcept = default;
+RequestStream::~RequestStream() = default;
 
-LLM::LLM(const LLMOptions& options) : state_(std::make_unique<State>(options)) {}
+std::string RequestStream::add(GenerationRequest request) {
+  return requests_->add(requests_->engine().prepare(std::move(request)));
+}
+std::optional<RequestOutput> RequestStream::next() { return requests_->next(); }
+std::vector<RequestOutput> RequestStream::poll(milliseconds timeout) {
+  return requests_->poll(timeout);
+}
+void RequestStream::abort(const std::string& request_id) { requests_->abort(request_id); }
+void RequestStream::wake() { requests_->wake(); }
+size_t RequestStream::num_unfinished() const { return requests_->num_unfinished(); }
+
+LLM::LLM(const LLMOptions& options) : engine_(std::make_shared<TextEngine>(options)) {}
 LLM::~LLM() = default;
 
 std::vector<RequestOutput> LLM::generate(const std::vector<Prompt>& prompts,
                                          const SamplingParams& params) {
-  return generate(prompts, std::vector<SamplingParams>(prompts.size(), params), nullptr);
+  std::vector<GenerationRequest> requests;
+  for (const Prompt& prompt : prompts) requests.push_back({.prompt = prompt, .params = params});
+  return generate(std::move(requests));
 }
 
-std::vector<RequestOutput> LLM::generate(
-    const std::vector<Prompt>& prompts, const std::vector<SamplingParams>& params,
-    const std::function<void(size_t, const RequestOutput&)>& on_finished) {
-  if (prompts.size() != params.size()) {
-    throw std::invalid_argument("generate() needs one SamplingParams per prompt");
-  }
-  Batch batch(*state_->engine, state_->tokenizer.get());
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    RequestOutput output;
-    output.request_id = std::to_string(state_->num_requests++);
-    if (const auto* text = std::get_if<std::string>(&prompts[i])) {
-      output.prompt = *text;
-      output.prompt_token_ids = state_->tokenizer->encode(*text, true);
-    } else {
-      output.prompt_token_ids = std::get<std::vector<int32_t>>(prompts[i]);
-    }
-    auto requests = state_->input_processor.process({.token_ids = output.prompt_token_ids,
-                                                     .params = params[i],
-                                                     .priority = 0,
-                                                     .cache_salt = {}});
-    if (!requests) throw std::invalid_argument(requests.error().message);
-    batch.add_prompt(std::move(output), std::move(requests).value());
-  }
-  return batch.run(on_finished);
+std::vector<RequestOutput> LLM::generate(std::vector<GenerationRequest> requests,
+                                         const GenerateCallbacks& callbacks) {
+  return Batch(engine_).run(std::move(requests), callbacks);
 }
+
+RequestOutput LLM::chat(const std::vector<ChatMessage>& messages, const SamplingParams& params) {
+  std::vector<GenerationRequest> requests(1);
+  requests[0].prompt = apply_chat_template({.messages = chat_messages_json(messages)});
+  requests[0].params = params;
+  requests[0].add_special_tokens = false;
+  return std::move(generate(std::move(requests)).front());
+}
+
+RequestStream LLM::stream() { return RequestStream(engine_); }
+RequestStream LLM::stream(GenerationRequest request) {
+  RequestStream result(engine_);
+  result.add(std::move(request));
+  return result;
+}
+
+std::string LLM::apply_chat_template(const ChatPrompt& chat) const {
+  return engine_->render_chat(chat);
+}
+std::vector<int32_t> LLM::encode(std::string_view text, bool add_special_tokens) const {
+  return engine_->tokenizer().encode(text, add_special_tokens);
+}
+std::string LLM::decode(const std::vector<int32_t>& token_ids, bool skip_special_tokens) const {
+  return engine_->tokenizer().decode(token_ids, skip_special_tokens);
+}
+std::string LLM::id_to_token(int32_t token_id) const {
+  return engine_->tokenizer().id_to_token(token_id);
+}
+int32_t LLM::token_to_id(std::string_view token) const {
+  return engine_->tokenizer().token_to_id(token);
+}
+int LLM::tokenizer_size() const { return engine_->tokenizer().vocab_size(); }
+
+const ModelInfo& LLM::info() const { return engine_->info(); }
+SamplingParams LLM::default_sampling_params() const {
+  return engine_->client().info().default_params;
+}
+void LLM::reset_prefix_cache() { engine_->client().reset_prefix_cache(); }
 
 }  // namespace quire

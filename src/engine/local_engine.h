@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/thread_pool.h"
+#include "engine/adapter_registry.h"
 #include "engine/engine_client.h"
 #include "engine/engine_core.h"
 #include "engine/model_runner.h"
@@ -29,7 +30,8 @@ struct LocalEngineParts {
   StepExecutorConfig executor;
   const KernelTable* kernels = nullptr;
   std::unique_ptr<EngineDevice> device;
-  std::unique_ptr<Model> model;  // loaded with the device's stream
+  std::unique_ptr<Model> model;               // loaded with the device's stream
+  std::unique_ptr<AdapterRegistry> adapters;  // null without enable_lora
 };
 
 class LocalEngine final : public EngineClient {
@@ -48,6 +50,7 @@ class LocalEngine final : public EngineClient {
   bool reset_prefix_cache() override { return core_.reset_prefix_cache(); }
   EngineStats stats() const override { return core_.stats(); }
   const EngineInfo& info() const override { return parts_.info; }
+  AdapterRegistry* adapters() override { return parts_.adapters.get(); }
   DeviceMemory device_memory() const override;
 
  private:

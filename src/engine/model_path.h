@@ -12,6 +12,10 @@ namespace quire {
 // ~/.cache/huggingface).  Throws LoadError saying where it looked.
 std::string resolve_model_path(const std::string& model);
 
+// The directory of an adapter: a directory as it stands; "quire-demo/NAME" an adapter of the
+// bundled model; a hub id as above.  Throws LoadError saying where it looked.
+std::string resolve_adapter_path(const std::string& adapter);
+
 // The folder of the Hugging Face cache that is searched, whether it exists or not.
 std::string hub_cache_path();
 

@@ -54,6 +54,7 @@ void RequestRows::create(const NewRequestData& data) {
   }
   const EngineRequest& request = *data.request;
   row->request = data.request;
+  row->adapter_place = data.adapter_place;
   row->index_in_flight = -1;
   row->generation = num_created_++;
   row->tracks_token_uses = has_penalties(*request.params);

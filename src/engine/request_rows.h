@@ -24,9 +24,10 @@ struct RequestRow {
   // The place among the last step's samples of one more token, which only the device knows yet;
   // -1 = none.
   int32_t index_in_flight = -1;
-  int64_t step_in_flight = 0;      // that step's number
-  int64_t generation = 0;          // tells this row from an earlier one of the same request
-  BlockIds block_ids;              // block table per KV cache group
+  int64_t step_in_flight = 0;  // that step's number
+  int64_t generation = 0;      // tells this row from an earlier one of the same request
+  BlockIds block_ids;          // block table per KV cache group
+  std::shared_ptr<const AdapterPlace> adapter_place;  // null without an adapter
   bool tracks_token_uses = false;  // whether token_uses is kept: the request has a penalty
   std::unordered_map<int32_t, TokenUse> token_uses;
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernels/lora.h"
 
 namespace quire {
 namespace {
@@ -40,6 +41,11 @@ void check_values(const EngineConfig& config) {
   require_positive(config.max_queue_len, "--max-queue-len");
   if (config.block_size < 16 || config.block_size % 16 != 0) {
     refuse("--block-size must be a multiple of 16, got " + std::to_string(config.block_size));
+  }
+  if (config.max_loras < 0 || config.max_cpu_loras < 0 || config.max_lora_rank < 0 ||
+      config.max_lora_rank > kMaxLoraRank) {
+    refuse("--max-loras and --max-cpu-loras must not be negative, and --max-lora-rank at most " +
+           std::to_string(kMaxLoraRank));
   }
   if (config.max_model_len < 0 || config.max_num_batched_tokens < 0 ||
       config.kv_cache_memory_bytes < 0 || config.long_prefill_token_threshold < 0) {
@@ -225,6 +231,7 @@ ResolvedConfig resolve_config(const EngineConfig& given, const ModelFacts& facts
                         .policy = config.scheduling_policy,
                         .enable_prefix_caching = config.enable_prefix_caching,
                         .async_scheduling = config.async_scheduling,
+                        .max_loras = config.enable_lora ? config.max_loras : 0,
                         .forecast_output = config.forecast_output,
                         .num_blocks = num_blocks,
                         .kv_cache_spec = spec};

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <utility>
 
+#include "engine/lora_adapter.h"
+
 namespace quire {
 namespace {
 
@@ -38,6 +40,18 @@ StepExecutor::StepExecutor(const StepExecutorConfig& config, Model& model,
                            MirroredArena::space(max_logit_rows(config.batch), DType::kI32)),
       logit_indices_(logit_indices_arena_.take({max_logit_rows(config.batch)}, DType::kI32)),
       graphs_(stream, std::min(config.batch.max_num_seqs, config.batch.max_num_tokens)) {
+  if (config.max_lora_rank > 0) {
+    adapters_ = std::make_unique<AdapterBatch>(
+        AdapterBatchConfig{.max_num_tokens = config.batch.max_num_tokens,
+                           .max_num_seqs = config.batch.max_num_seqs,
+                           .max_rank = config.max_lora_rank,
+                           .arena = arena_.data(),
+                           .block_bytes = config.kv_cache_spec.block_bytes,
+                           .dtype = config.dtype},
+        *kernels.device);
+    adapter_graphs_ = std::make_unique<GraphRunner>(
+        stream, std::min(config.batch.max_num_seqs, config.batch.max_num_tokens));
+  }
   step_rows_.reserve(static_cast<size_t>(config.batch.max_num_seqs));
   targets_.reserve(static_cast<size_t>(config.batch.max_num_seqs));
 }
@@ -65,9 +79,14 @@ void StepExecutor::launch(const SchedulerOutput& step, std::shared_ptr<StepInFli
   }
   const bool queues = can_queue();
   if (!queues) absorb_tokens(0);
+  for (const AdapterLoad& load : step.adapter_loads) {
+    load.weights->load(stream_, arena_.data(), *load.place);
+  }
   batch_.build(step, step_rows_);
-  const TensorView logits = is_plain_decode(step) ? run_decode(static_cast<int>(step.rows.size()))
-                                                  : run_model(step, output);
+  const bool has_adapters = adapters_ != nullptr && adapters_->build(step, step_rows_);
+  const TensorView logits = is_plain_decode(step)
+                                ? run_decode(static_cast<int>(step.rows.size()), has_adapters)
+                                : run_model(step, has_adapters, output);
   if (queues) {
     queue_sampling(step, logits, *flight);
     in_flight_.push_back(std::move(flight));
@@ -137,19 +156,25 @@ bool StepExecutor::is_plain_decode(const SchedulerOutput& step) const {
          });
 }
 
-TensorView StepExecutor::run_decode(int num_seqs) {
+TensorView StepExecutor::run_decode(int num_seqs, bool has_adapters) {
   const int bucket = *graphs_.bucket_for(num_seqs);
   batch_.pad_to(bucket);
   batch_.upload(stream_);
   logit_indices_arena_.flip();
   std::iota(logit_indices_.host().as<int32_t>(), logit_indices_.host().as<int32_t>() + bucket, 0);
   logit_indices_arena_.upload(stream_);
-  graphs_.run(bucket, [&] {
+  if (has_adapters) {
+    adapters_->set_recorded(bucket);
+    adapters_->upload(stream_);
+  }
+  GraphRunner& graphs = has_adapters ? *adapter_graphs_ : graphs_;
+  graphs.run(bucket, [&] {
     const Workspace::Scope plans(stream_.workspace());
     batch_.plan_attention(kernels_, stream_, model_.attention_layers());
     feed_tokens();
-    ForwardContext context = this->context();
+    ForwardContext context = this->context(has_adapters);
     model_.forward(context, hidden_.view().rows_view(0, bucket));
+    if (has_adapters) context.lora = &adapters_->logit_rows();
     compute_logits(context, bucket);
   });
   return logits_.view().rows_view(0, num_seqs);
@@ -162,13 +187,16 @@ void StepExecutor::feed_tokens() {
                                  .from = sampler_.tokens_on_device()});
 }
 
-TensorView StepExecutor::run_model(const SchedulerOutput& step, ModelRunnerOutput& output) {
+TensorView StepExecutor::run_model(const SchedulerOutput& step, bool has_adapters,
+                                   ModelRunnerOutput& output) {
   const Workspace::Scope plans(stream_.workspace());
   batch_.upload(stream_);
+  if (has_adapters) adapters_->upload(stream_);
   batch_.plan_attention(kernels_, stream_, model_.attention_layers());
   feed_tokens();
-  ForwardContext context = this->context();
+  ForwardContext context = this->context(has_adapters);
   model_.forward(context, hidden_.view().rows_view(0, step.total_num_scheduled_tokens));
+  context.lora = nullptr;  // an adapter of the head and prompt_logprobs exclude each other
   for (size_t i = 0; i < step.rows.size(); ++i) {
     if (step_rows_[i]->params().prompt_logprobs) {
       report_prompt_logprobs(context, step, i, output.rows[i]);
@@ -183,6 +211,7 @@ TensorView StepExecutor::run_model(const SchedulerOutput& step, ModelRunnerOutpu
     indices[num_targets++] = batch_.query_start(i) + step.rows[i].num_scheduled_tokens - 1;
   }
   logit_indices_arena_.upload(stream_);
+  if (has_adapters) context.lora = &adapters_->logit_rows();
   return compute_logits(context, num_targets);
 }
 

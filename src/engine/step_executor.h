@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/adapter_batch.h"
 #include "engine/graph_runner.h"
 #include "engine/input_batch.h"
 #include "engine/request_rows.h"
@@ -19,6 +20,7 @@ struct StepExecutorConfig {
   KVCacheSpec kv_cache_spec;
   int64_t num_blocks = 0;     // of the arena, the null block included
   DType dtype = DType::kF32;  // of the weights and of the KV cache
+  int max_lora_rank = 0;      // of any adapter; 0: there are none
 };
 
 // A step whose work is queued on the device.  Made by launch(), ended by collect().
@@ -81,15 +83,16 @@ class StepExecutor {
   // Puts tokens that only the device knows in their places among the inputs.
   void feed_tokens();
   // Logits of every row, in order.
-  TensorView run_decode(int num_seqs);
-  TensorView run_model(const SchedulerOutput& step, ModelRunnerOutput& output);
+  TensorView run_decode(int num_seqs, bool has_adapters);
+  TensorView run_model(const SchedulerOutput& step, bool has_adapters, ModelRunnerOutput& output);
   // Log-probabilities of the prompt tokens that this step's positions predict.
   void report_prompt_logprobs(ForwardContext& context, const SchedulerOutput& step,
                               size_t row_index, RowOutput& output);
   // Logits of the hidden states in logit_indices_.  [rows, vocab] f32 on the device.
   TensorView compute_logits(ForwardContext& context, int rows);
-  ForwardContext context() {
-    return {kernels_, stream_, batch_.forward_batch(), activation_dtype_};
+  ForwardContext context(bool has_adapters) {
+    return {kernels_, stream_, batch_.forward_batch(), activation_dtype_,
+            has_adapters ? &adapters_->tokens() : nullptr};
   }
 
   Model& model_;
@@ -110,6 +113,9 @@ class StepExecutor {
   std::deque<std::shared_ptr<StepInFlight>> in_flight_;  // whose tokens are not in the rows yet
   int64_t num_queued_ = 0;
   GraphRunner graphs_;
+  // Of steps in which a row has an adapter; null if there are no adapters.
+  std::unique_ptr<AdapterBatch> adapters_;
+  std::unique_ptr<GraphRunner> adapter_graphs_;
 };
 
 }  // namespace quire

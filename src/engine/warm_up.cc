@@ -28,7 +28,10 @@ class WarmUp {
     for (int i = 0; i < num_seqs; ++i) {
       const auto id = static_cast<RequestId>(i);
       step->new_requests.push_back(
-          {.id = id, .request = make_request(num_tokens), .output_token_ids = {}});
+          {.id = id,
+           .request = make_request(num_tokens),
+           .adapter_place = nullptr,
+           .output_token_ids = {}});
       step->rows.push_back({.id = id,
                             .num_computed_tokens = 0,
                             .num_scheduled_tokens = num_tokens,

@@ -8,6 +8,7 @@
 #include "kernels/attention.h"
 #include "kernels/embedding.h"
 #include "kernels/gemm.h"
+#include "kernels/lora.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
 #include "kernels/sampling.h"
@@ -22,7 +23,10 @@ struct KernelTable {
   bool activations_have_weight_dtype = false;
   PackWeightFn pack_weight = nullptr;
   GemmFn gemm = nullptr;
-  GatedGemmFn gated_gemm = nullptr;  // optional fusion
+  GatedGemmFn gated_gemm = nullptr;               // optional fusion
+  LoraNumPartialsFn lora_num_partials = nullptr;  // optional: 1 if absent
+  LoraShrinkFn lora_shrink = nullptr;
+  LoraExpandFn lora_expand = nullptr;
   RmsNormFn rms_norm = nullptr;
   LayerNormFn layer_norm = nullptr;
   GatedActivationFn gated_activation = nullptr;

@@ -14,6 +14,8 @@ TEST(KernelTable, HasNoEmptyEntries) {
     SCOPED_TRACE(table->name);
     EXPECT_NE(table->pack_weight, nullptr);
     EXPECT_NE(table->gemm, nullptr);
+    EXPECT_NE(table->lora_shrink, nullptr);
+    EXPECT_NE(table->lora_expand, nullptr);
     EXPECT_NE(table->rms_norm, nullptr);
     EXPECT_NE(table->layer_norm, nullptr);
     EXPECT_NE(table->gated_activation, nullptr);
@@ -29,8 +31,8 @@ TEST(KernelTable, HasNoEmptyEntries) {
     EXPECT_NE(table->logprobs, nullptr);
     EXPECT_NE(table->adjust_logits, nullptr);
     // The list above names every entry: name, device, type of activations, one pointer per kernel,
-    // and the four that only some backends have.
-    EXPECT_EQ(sizeof(KernelTable), 23 * sizeof(void*));
+    // and the five that only some backends have.
+    EXPECT_EQ(sizeof(KernelTable), 26 * sizeof(void*));
   }
 }
 

@@ -26,6 +26,7 @@ int32_t BlockPool::allocate(BlockOwner owner) {
   KVCacheBlock& block = at(block_id);
   CHECK(block.ref_count == 0, "block ", block_id, " on the free list has holders");
   if (block.is_cached) {
+    advance_eviction_clock(block.eviction_key);
     evict(block_id);
   }
   block.ref_count = 1;
@@ -47,6 +48,7 @@ void BlockPool::release(int32_t block_id) {
   KVCacheBlock& block = at(block_id);
   CHECK(block.ref_count > 0, "block ", block_id, " has no holder to release it");
   if (--block.ref_count == 0) {
+    block.eviction_key = eviction_clock_ + 1.0;
     link_free(block_id, block.is_cached ? at(kNullBlockId).previous_free : kNullBlockId);
   }
 }
@@ -78,6 +80,13 @@ int32_t BlockPool::find(const BlockHash& hash, BlockOwner owner) const {
     block_id = block(block_id).next_in_bucket;
   }
   return block_id;
+}
+
+double BlockPool::next_eviction_key() const {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (num_free_blocks_ == 0) return kInfinity;
+  const KVCacheBlock& next = block(block(kNullBlockId).next_free);
+  return next.is_cached ? next.eviction_key : -kInfinity;
 }
 
 bool BlockPool::reset_cache() {

@@ -8,6 +8,7 @@
 // Source: PagedAttention (Kwon et al., SOSP 2023); free list and caching after vLLM V1's BlockPool.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -18,11 +19,11 @@ namespace quire {
 inline constexpr int32_t kNullBlockId = 0;
 
 // Whose bytes a block holds.  All kinds share the arena, hence the pool.
-enum class BlockOwnerKind : uint8_t { kNone, kNullBlock, kKVCacheGroup };
+enum class BlockOwnerKind : uint8_t { kNone, kNullBlock, kKVCacheGroup, kAdapter };
 
 struct BlockOwner {
   BlockOwnerKind kind = BlockOwnerKind::kNone;
-  int32_t index = 0;  // of the KV cache group
+  int32_t index = 0;  // of the KV cache group; 0 for adapters
   bool operator==(const BlockOwner&) const = default;
 };
 
@@ -31,6 +32,7 @@ struct KVCacheBlock {
   BlockOwner owner;  // of the present content; stays when the block is freed, for the prefix cache
   bool is_cached = false;  // found under (hash, owner)
   BlockHash hash;
+  double eviction_key = 0.0;  // when it was freed, if is_cached
   int32_t previous_free = 0;  // links of the free list, valid while ref_count is 0
   int32_t next_free = 0;
   int32_t next_in_bucket = 0;  // link of the hash table, valid while is_cached; 0 ends the chain
@@ -62,6 +64,14 @@ class BlockPool {
   void forget(int32_t block_id);
   // The block cached under (hash, owner), or kNullBlockId.
   int32_t find(const BlockHash& hash, BlockOwner owner) const;
+  // Ages what can be evicted (GreedyDual): a cached block is worth the clock at its release + 1,
+  // and the clock moves to what is evicted.
+  double eviction_clock() const { return eviction_clock_; }
+  void advance_eviction_clock(double key) { eviction_clock_ = std::max(eviction_clock_, key); }
+  // What the block that allocate() would hand out is worth: less than anything if it has no
+  // content, more than anything if there is none.
+  double next_eviction_key() const;
+
   // Forgets all hashes.  Returns false, and does nothing, while any block is held.
   bool reset_cache();
 
@@ -75,6 +85,7 @@ class BlockPool {
   std::vector<KVCacheBlock> blocks_;  // blocks_[0] is the head of the circular free list
   std::vector<int32_t> buckets_;  // first block of each hash chain, 0 = empty; size a power of two
   int64_t num_free_blocks_ = 0;
+  double eviction_clock_ = 0.0;
 };
 
 }  // namespace quire

@@ -1,6 +1,7 @@
 #include "kvcache/kv_cache_manager.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -28,11 +29,17 @@ KVCacheManager::KVCacheManager(const Config& config)
   CHECK(!spec_.groups.empty() && spec_.block_size > 0 && max_tokens_per_step_ > 0);
 }
 
-BlockTable KVCacheManager::make_block_table(const PrefixIdentity& identity) const {
+BlockTable KVCacheManager::make_block_table(const PrefixIdentity& identity,
+                                            int adapter_first_token) const {
   BlockTable table;
   table.block_ids.resize(spec_.groups.size());
   table.num_out_of_window.resize(spec_.groups.size(), 0);
-  table.root_hash = hash_prefix_identity(identity);
+  PrefixIdentity root = identity;
+  if (adapter_first_token > 0) {
+    table.adapter_content = std::exchange(root.adapter_content, {});
+    table.adapter_first_token = adapter_first_token;
+  }
+  table.root_hash = hash_prefix_identity(root);
   return table;
 }
 
@@ -86,7 +93,7 @@ bool KVCacheManager::admit(BlockTable& table, const ComputedBlocks& computed,
       std::max(0, num_blocks_for(admission.num_reserved_tokens) - num_computed_blocks) *
       num_groups();
   const int64_t num_available =
-      pool_.num_free_blocks() - num_reserved_blocks_ - num_free_hit_blocks;
+      num_available_blocks() - num_free_hit_blocks - admission.num_adapter_blocks;
   if (std::max(num_new_blocks, num_reserved_blocks) > num_available) {
     return false;
   }
@@ -116,12 +123,12 @@ bool KVCacheManager::allocate_slots(BlockTable& table, int num_computed_tokens,
     return true;
   }
   const int64_t num_needed = int64_t{num_new_blocks} * num_groups();
-  if (num_needed > pool_.num_free_blocks() - num_reserved_blocks_ + table.num_reserved_blocks) {
+  if (num_needed > num_available_blocks() + table.num_reserved_blocks) {
     return false;
   }
   for (int group = 0; group < num_groups(); ++group) {
     for (int i = 0; i < num_new_blocks; ++i) {
-      table.block_ids[group].push_back(pool_.allocate(group_owner(group)));
+      table.block_ids[group].push_back(allocate_block(group));
     }
   }
   const int64_t num_taken = std::min(num_needed, table.num_reserved_blocks);
@@ -175,13 +182,24 @@ void KVCacheManager::free(BlockTable& table) {
   table.num_reserved_blocks = 0;
 }
 
+bool KVCacheManager::reset_prefix_cache() {
+  adapters_.evict_idle();
+  return pool_.reset_cache();
+}
+
+int32_t KVCacheManager::allocate_block(int group) {
+  adapters_.make_room();
+  return pool_.allocate(group_owner(group));
+}
+
 int64_t KVCacheManager::num_empty_slots(const BlockTable& table, int num_computed_tokens) const {
   const int num_slots = table.num_blocks() * spec_.block_size;
   return int64_t{num_slots - num_computed_tokens} * num_groups();
 }
 
 int64_t KVCacheManager::num_allocated_slots() const {
-  return (pool_.num_usable_blocks() - pool_.num_free_blocks()) * spec_.block_size;
+  return (pool_.num_usable_blocks() - pool_.num_free_blocks() - adapters_.num_blocks()) *
+         spec_.block_size;
 }
 
 int KVCacheManager::num_blocks_for(int num_tokens) const {
@@ -192,7 +210,11 @@ void KVCacheManager::extend_hashes(BlockTable& table, std::span<const int32_t> t
   const size_t block_size = static_cast<size_t>(spec_.block_size);
   std::vector<BlockHash>& hashes = table.block_hashes;
   while ((hashes.size() + 1) * block_size <= token_ids.size()) {
-    const BlockHash& parent = hashes.empty() ? table.root_hash : hashes.back();
+    BlockHash parent = hashes.empty() ? table.root_hash : hashes.back();
+    if (table.adapter_first_token > 0 &&
+        hashes.size() == static_cast<size_t>(table.adapter_first_token) / block_size) {
+      parent = hash_adapter_start(parent, table.adapter_content, table.adapter_first_token);
+    }
     hashes.push_back(hash_block(parent, token_ids.subspan(hashes.size() * block_size, block_size)));
   }
 }

@@ -20,6 +20,7 @@
 #include <span>
 #include <vector>
 
+#include "kvcache/adapter_cache.h"
 #include "kvcache/block_pool.h"
 #include "kvcache/block_table.h"
 #include "kvcache/kv_cache_spec.h"
@@ -42,16 +43,18 @@ class KVCacheManager {
   };
   explicit KVCacheManager(const Config& config);
 
-  BlockTable make_block_table(const PrefixIdentity& identity) const;
+  // An adapter acts from token `adapter_first_token` on: blocks before it are those of the base.
+  BlockTable make_block_table(const PrefixIdentity& identity, int adapter_first_token = 0) const;
 
   // Looks the request's known tokens up.  Never covers the last token: its logits are needed.
   // Holds nothing: the result is good until the next call that allocates.
   ComputedBlocks get_computed_blocks(BlockTable& table, std::span<const int32_t> token_ids) const;
 
   struct Admission {
-    int num_tokens = 0;           // known tokens: all of them must fit now
-    int num_reserved_tokens = 0;  // if not 0: set blocks aside for so many, so that no later
-                                  // allocate_slots() up to there can fail
+    int num_tokens = 0;              // known tokens: all of them must fit now
+    int num_reserved_tokens = 0;     // if not 0: set blocks aside for so many, so that no later
+                                     // allocate_slots() up to there can fail
+    int64_t num_adapter_blocks = 0;  // to be left for the request's adapter
   };
   // Puts the found blocks into an empty table.  Returns false, and does nothing, if the pool is
   // short.
@@ -73,7 +76,17 @@ class KVCacheManager {
   // Gives everything back, tail first: a prefix outlives what follows it.
   void free(BlockTable& table);
 
-  bool reset_prefix_cache() { return pool_.reset_cache(); }
+  // Evicts idle adapters too.  Returns false while a request holds blocks.
+  bool reset_prefix_cache();
+
+  // Adapters live in the same blocks.  hold() takes from num_available_blocks() what
+  // num_blocks_to_hold() says.
+  AdapterCache& adapters() { return adapters_; }
+  const AdapterCache& adapters() const { return adapters_; }
+  // Blocks that are free or of idle adapters, and not set aside.
+  int64_t num_available_blocks() const {
+    return pool_.num_free_blocks() + adapters_.num_idle_blocks() - num_reserved_blocks_;
+  }
 
   // Token slots of the table that hold no token yet.  They are never in shared blocks.
   int64_t num_empty_slots(const BlockTable& table, int num_computed_tokens) const;
@@ -83,6 +96,7 @@ class KVCacheManager {
   int64_t num_reserved_blocks() const { return num_reserved_blocks_; }
 
  private:
+  int32_t allocate_block(int group);
   int num_groups() const { return static_cast<int>(spec_.groups.size()); }
   int num_blocks_for(int num_tokens) const;
   void extend_hashes(BlockTable& table, std::span<const int32_t> token_ids) const;
@@ -93,7 +107,8 @@ class KVCacheManager {
   int max_tokens_per_step_;
   bool enable_prefix_caching_;
   BlockPool pool_;
-  int64_t num_reserved_blocks_ = 0;  // sum over tables; never above pool_.num_free_blocks()
+  AdapterCache adapters_{pool_};
+  int64_t num_reserved_blocks_ = 0;  // sum over tables; num_available_blocks() is never negative
 };
 
 }  // namespace quire

@@ -52,10 +52,13 @@ class DecoderModel final : public Model {
         embedding_(build.at(options_.embedding), config.vocab_size, config.hidden_size),
         norm_(Layer::make_norm(build.at(options_.final_norm), config)),
         // Tied weights are kept twice: row-major to look up, packed to multiply.
-        lm_head_(build,
-                 {.in_features = config.hidden_size,
-                  .parts = {{config.tie_word_embeddings ? options_.embedding : options_.lm_head,
-                             config.vocab_size}}}) {
+        lm_head_(
+            build,
+            {.in_features = config.hidden_size,
+             .parts = {{.name = config.tie_word_embeddings ? options_.embedding : options_.lm_head,
+                        .out_features = config.vocab_size,
+                        .lora_name = options_.lm_head}},
+             .is_head = true}) {
     if (options_.position_embedding.empty()) {
       rotary_ =
           std::make_unique<RotaryEmbedding>(build, rotary_options(config, build.max_positions));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/lora_target.h"
 #include "models/config.h"
 #include "nn/forward_context.h"
 
@@ -46,7 +47,8 @@ struct ModelLoadOptions {
 
 struct LoadedModel {
   std::unique_ptr<Model> model;
-  DType dtype = DType::kF32;  // of the weights and of the KV cache
+  DType dtype = DType::kF32;             // of the weights and of the KV cache
+  std::vector<LoraTarget> lora_targets;  // what adapters may change, in the order of the layers
 };
 
 // Builds the model that config.architectures names and loads its weights.

@@ -76,6 +76,8 @@ void check_kernels(const KernelTable& k) {
   const std::pair<const char*, bool> entries[] = {
       {"pack_weight", k.pack_weight != nullptr},
       {"gemm", k.gemm != nullptr},
+      {"lora_shrink", k.lora_shrink != nullptr},
+      {"lora_expand", k.lora_expand != nullptr},
       {"rms_norm", k.rms_norm != nullptr},
       {"layer_norm", k.layer_norm != nullptr},
       {"gated_activation", k.gated_activation != nullptr},
@@ -101,6 +103,7 @@ LoadedModel load_model(const ModelConfig& config, const ModelLoadOptions& option
   check_kernels(kernels);
   const std::unique_ptr<WeightSource> weights = open_weights(options, dtype, stream);
   int64_t weight_bytes = 0;
+  LoadedModel loaded{.model = nullptr, .dtype = dtype, .lora_targets = {}};
   const BuildContext build{.kernels = kernels,
                            .stream = stream,
                            .weights = *weights,
@@ -109,8 +112,9 @@ LoadedModel load_model(const ModelConfig& config, const ModelLoadOptions& option
                                                 ? options.max_model_len
                                                 : config.max_position_embeddings,
                            .weight_bytes = weight_bytes,
+                           .lora_targets = loaded.lora_targets,
                            .prefix = ""};
-  LoadedModel loaded{.model = architecture.make(build, config), .dtype = dtype};
+  loaded.model = architecture.make(build, config);
   weights->check_all_taken(architecture.ignored_suffixes);
   return loaded;
 }

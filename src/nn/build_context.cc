@@ -90,6 +90,24 @@ void convert(ThreadPool& pool, const ConvertArgs& args) {
   });
 }
 
+void convert_elements(const ConvertElementsArgs& args) {
+  CHECK(args.order.empty() || static_cast<int64_t>(args.order.size()) == args.count);
+  dispatch_float(args.from_dtype, [&]<typename From>(From) {
+    dispatch_float(args.to_dtype, [&]<typename To>(To) {
+      if (args.order.empty()) {
+        convert_elements<From, To>(args.from, args.from_step, args.to, args.count);
+        return;
+      }
+      for (int64_t i = 0; i < args.count; ++i) {
+        const int64_t source = args.order[static_cast<size_t>(i)] * args.from_step;
+        convert_elements<From, To>(
+            args.from + source * static_cast<int64_t>(sizeof(typename From::Bits)), 1,
+            args.to + i * static_cast<int64_t>(sizeof(typename To::Bits)), 1);
+      }
+    });
+  });
+}
+
 BuildContext BuildContext::at(std::string_view name) const {
   BuildContext child = *this;
   child.prefix = name_of(name);

@@ -4,7 +4,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "checkpoint/lora_target.h"
 #include "checkpoint/weight_source.h"
 #include "kernels/kernel_table.h"
 
@@ -15,10 +17,11 @@ struct BuildContext {
   const KernelTable& kernels;
   Stream& stream;
   WeightSource& weights;
-  DType dtype;            // of matrices, once loaded
-  int max_positions;      // positions 0 .. max_positions - 1 must be servable
-  int64_t& weight_bytes;  // grows by what is loaded
-  std::string prefix;     // "model.layers.3"
+  DType dtype;                            // of matrices, once loaded
+  int max_positions;                      // positions 0 .. max_positions - 1 must be servable
+  int64_t& weight_bytes;                  // grows by what is loaded
+  std::vector<LoraTarget>& lora_targets;  // grows by the matrices that are loaded
+  std::string prefix;                     // "model.layers.3"
 
   // The child `name`, dots allowed: at("self_attn"), at("layers", 3).
   BuildContext at(std::string_view name) const;
@@ -43,5 +46,17 @@ struct ConvertArgs {
   bool transposed = false;  // `from` is a matrix of the transposed shape; excludes row_order
 };
 void convert(ThreadPool& pool, const ConvertArgs& args);
+
+// Copies `count` elements between any two of f32, f16 and bf16.  Data may be unaligned.
+struct ConvertElementsArgs {
+  const std::byte* from = nullptr;
+  DType from_dtype = DType::kF32;
+  int64_t from_step = 1;  // elements between those read
+  std::byte* to = nullptr;
+  DType to_dtype = DType::kF32;
+  int64_t count = 0;
+  std::span<const int64_t> order = {};  // element i of `to` is the order[i]-th read; empty = i
+};
+void convert_elements(const ConvertElementsArgs& args);
 
 }  // namespace quire

@@ -34,6 +34,7 @@ struct ForwardContext {
   Stream& stream;
   const ForwardBatch& batch;
   DType activation_dtype = DType::kF32;  // between layers; the residual stream is f32
+  const LoraBatch* lora = nullptr;       // the adapters of the rows at hand; null: none has one
 };
 
 }  // namespace quire

@@ -84,35 +84,83 @@ Tensor load_bias(const BuildContext& build, const LinearOptions& options) {
   return build.to_device(std::move(bias));
 }
 
+int add_lora_targets(const BuildContext& build, const LinearOptions& options) {
+  const auto first = static_cast<int>(build.lora_targets.size());
+  for (const LinearPart& part : options.parts) {
+    build.lora_targets.push_back(
+        {.name = part.lora_name.empty() ? build.at(part.name).prefix : part.lora_name,
+         .in_features = options.in_features,
+         .out_features = part.out_features,
+         .is_head = options.is_head,
+         .output_order = options.row_order});
+  }
+  return first;
+}
+
 }  // namespace
 
 Linear::Linear(const BuildContext& build, const LinearOptions& options)
-    : weight_(pack(build, options)) {
+    : weight_(pack(build, options)), first_lora_target_(add_lora_targets(build, options)) {
   CHECK(options.row_order.empty() || (options.parts.size() == 1 && !options.transposed));
   build.weight_bytes += weight_.data.num_bytes();
   if (options.bias) bias_ = load_bias(build, options);
+  for (const LinearPart& part : options.parts) part_out_features_.push_back(part.out_features);
+}
+
+TensorView Linear::shrink_lora(ForwardContext& context, Scratch& scratch,
+                               const TensorView& x) const {
+  if (context.lora == nullptr) return {};
+  const auto num_parts = static_cast<int>(part_out_features_.size());
+  const LoraNumPartialsFn partials = context.kernels.lora_num_partials;
+  const int num_tokens = context.lora->max_num_tokens;
+  const TensorView sums =
+      scratch.f32_cube(partials == nullptr ? 1 : partials(in_features(), num_tokens), num_tokens,
+                       int64_t{num_parts} * context.lora->max_rank);
+  context.kernels.lora_shrink(context.stream, {.x = x,
+                                               .batch = context.lora,
+                                               .first_target = first_lora_target_,
+                                               .num_parts = num_parts,
+                                               .sums = sums});
+  return sums;
+}
+
+void Linear::expand_lora(ForwardContext& context, const TensorView& sums,
+                         const TensorView& out) const {
+  if (context.lora == nullptr) return;
+  context.kernels.lora_expand(context.stream, {.sums = sums,
+                                               .batch = context.lora,
+                                               .first_target = first_lora_target_,
+                                               .part_out_features = part_out_features_,
+                                               .out = out});
 }
 
 void Linear::forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
+  Scratch scratch(context);
+  const TensorView sums = shrink_lora(context, scratch, x);
   context.kernels.gemm(context.stream,
                        {.x = x, .weight = &weight_, .bias = bias_.view(), .out = out});
+  expand_lora(context, sums, out);
 }
 
 bool Linear::forward_gated(ForwardContext& context, const TensorView& x, const TensorView& out,
                            Activation activation) const {
   const GatedGemmFn gated_gemm = context.kernels.gated_gemm;
-  return gated_gemm != nullptr && gated_gemm(context.stream, {.x = x,
-                                                              .weight = &weight_,
-                                                              .bias = bias_.view(),
-                                                              .out = out,
-                                                              .activation = activation});
+  return gated_gemm != nullptr && context.lora == nullptr &&
+         gated_gemm(context.stream, {.x = x,
+                                     .weight = &weight_,
+                                     .bias = bias_.view(),
+                                     .out = out,
+                                     .activation = activation});
 }
 
 void Linear::forward_add(ForwardContext& context, const TensorView& x,
                          const TensorView& out) const {
+  Scratch scratch(context);
+  const TensorView sums = shrink_lora(context, scratch, x);
   context.kernels.gemm(
       context.stream,
       {.x = x, .weight = &weight_, .bias = bias_.view(), .out = out, .accumulate = true});
+  expand_lora(context, sums, out);
 }
 
 }  // namespace quire

@@ -6,6 +6,7 @@
 
 #include "nn/build_context.h"
 #include "nn/forward_context.h"
+#include "nn/scratch.h"
 
 namespace quire {
 
@@ -13,6 +14,7 @@ namespace quire {
 struct LinearPart {
   std::string name;  // below the context's prefix; empty for the prefix itself
   int64_t out_features = 0;
+  std::string lora_name = {};  // the full name in adapters; empty: as in the checkpoint
 };
 
 struct LinearOptions {
@@ -23,6 +25,7 @@ struct LinearOptions {
   bool transposed = false;
   // With one part: output i is the checkpoint's output row_order[i]; empty = i.
   std::vector<int64_t> row_order = {};
+  bool is_head = false;  // gives the logits
 };
 
 class Linear {
@@ -34,16 +37,22 @@ class Linear {
   int64_t in_features() const { return weight_.in_features; }
   // out = x * weight^T + bias.  x: [tokens, in_features], out: [tokens, out_features].
   void forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
-  // out = activation(the first half of it) * the second: [tokens, out_features / 2].  Returns false,
-  // having done nothing, if the backend does not fuse that.
+  // out = activation(the first half of it) * the second: [tokens, out_features / 2].  Returns
+  // false, having done nothing, if the backend does not fuse that or the step has adapters.
   bool forward_gated(ForwardContext& context, const TensorView& x, const TensorView& out,
                      Activation activation) const;
   // out += x * weight^T + bias.
   void forward_add(ForwardContext& context, const TensorView& x, const TensorView& out) const;
 
  private:
+  // The sums that expand_lora() takes, of the step's adapters; empty without.
+  TensorView shrink_lora(ForwardContext& context, Scratch& scratch, const TensorView& x) const;
+  void expand_lora(ForwardContext& context, const TensorView& sums, const TensorView& out) const;
+
   PackedWeight weight_;
-  Tensor bias_;  // [out_features] f32 or empty
+  Tensor bias_;            // [out_features] f32 or empty
+  int first_lora_target_;  // of the parts, in order
+  std::vector<int64_t> part_out_features_;
 };
 
 }  // namespace quire

@@ -52,6 +52,7 @@ class LinearTest : public ::testing::Test {
             .dtype = dtype,
             .max_positions = 1,
             .weight_bytes = weight_bytes,
+            .lora_targets = lora_targets,
             .prefix = "m"};
   }
   ThreadPool pool{{.num_threads = 2, .pin_threads = false}};
@@ -59,6 +60,7 @@ class LinearTest : public ::testing::Test {
   const KernelTable& kernels = *all_tables().front();
   FakeWeights weights;
   int64_t weight_bytes = 0;
+  std::vector<LoraTarget> lora_targets;
 };
 
 TEST_F(LinearTest, StacksPartsAndBiases) {

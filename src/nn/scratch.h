@@ -18,6 +18,10 @@ class Scratch {
   }
   // [rows, columns] f32, uninitialised: for sums that 16 bits would round or overflow.
   TensorView f32_matrix(int64_t rows, int64_t columns) { return take(rows, columns, DType::kF32); }
+  TensorView f32_cube(int64_t planes, int64_t rows, int64_t columns) {
+    const TensorView cube = take(planes * rows, columns, DType::kF32);
+    return {cube.data, Shape{planes, rows, columns}, DType::kF32};
+  }
 
  private:
   TensorView take(int64_t rows, int64_t columns, DType dtype) {

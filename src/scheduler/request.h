@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kvcache/adapter_cache.h"
 #include "kvcache/block_table.h"
 #include "quire/outputs.h"
 #include "quire/sampling_params.h"
@@ -17,6 +18,16 @@ namespace quire {
 using RequestId = uint64_t;  // unique within an engine; the API's string ids stay in the server
 
 enum class RequestStatus { kWaiting, kRunning, kPreempted };
+
+class LoraAdapter;  // engine/lora_adapter.h: weights, which the scheduler passes on unseen
+
+// The adapter of a request: one generation of it, which stays as it is.
+struct RequestAdapter {
+  AdapterExtent extent;
+  BlockHash content;    // equal for adapters that compute the same
+  int first_token = 0;  // it acts from this token on
+  std::shared_ptr<const LoraAdapter> weights;
+};
 
 // What the door hands in: already validated and tokenised.
 struct EngineRequest {
@@ -28,6 +39,7 @@ struct EngineRequest {
   std::vector<std::vector<int32_t>> bad_words_token_ids;  // bad_words, tokenised
   int priority = 0;                                       // lower is sooner
   double arrival_time_s = 0.0;                            // monotonic clock
+  std::optional<RequestAdapter> adapter;                  // none: the base model
   std::string cache_salt;                                 // tenant isolation of the prefix cache
   uint64_t seed = 0;                                      // resolved
 };

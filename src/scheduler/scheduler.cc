@@ -71,7 +71,10 @@ void Scheduler::add(std::shared_ptr<const EngineRequest> engine_request) {
             kv_cache_manager_.pool().num_usable_blocks(),
         "the request would never fit the pool");
   request->block_table = kv_cache_manager_.make_block_table(
-      {.model_id = config_.cache_seed, .cache_salt = engine_request->cache_salt});
+      {.model_id = config_.cache_seed,
+       .adapter_content = engine_request->adapter ? engine_request->adapter->content : BlockHash{},
+       .cache_salt = engine_request->cache_salt},
+      engine_request->adapter ? engine_request->adapter->first_token : 0);
   const RequestId id = engine_request->id;
   request->engine_request = std::move(engine_request);
   Request* added = request.get();
@@ -148,7 +151,8 @@ void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
     const int num_unscheduled = request.num_known_tokens() - computed.num_tokens;
     const int num_new_tokens = std::min(num_unscheduled, longest_chunk(budget));
     if ((!config_.enable_chunked_prefill && num_new_tokens < num_unscheduled) ||
-        !will_fit(request, computed) || !admit(request, num_new_tokens, computed)) {
+        !may_hold_adapter(request) || !will_fit(request, computed) ||
+        !admit(request, num_new_tokens, computed)) {
       return;
     }
     if (!wants_all_logits && config_.enable_prefix_caching) {
@@ -167,7 +171,9 @@ void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
     const auto output_begin = request.token_ids.begin() + request.num_prompt_tokens();
     step.new_requests.push_back({.id = request.engine_request->id,
                                  .request = request.engine_request,
+                                 .adapter_place = nullptr,
                                  .output_token_ids = {output_begin, request.token_ids.end()}});
+    hold_adapter(step, request, step.new_requests.back());
     add_row(step, request, num_new_tokens, 0);
   }
 }
@@ -197,7 +203,7 @@ bool Scheduler::will_fit(const Request& request, const ComputedBlocks& computed)
       1, std::count_if(groups.begin(), groups.end(),
                        [](const KVCacheGroupSpec& group) { return group.sliding_window == 0; }));
   const int64_t num_free_tokens =
-      (kv_cache_manager_.pool().num_free_blocks() - kv_cache_manager_.num_reserved_blocks()) /
+      (kv_cache_manager_.num_available_blocks() - num_adapter_blocks(request)) /
       num_growing_groups * config_.kv_cache_spec.block_size;
   return num_unallocated + peak_growth(growing) <= num_free_tokens;
 }
@@ -205,12 +211,13 @@ bool Scheduler::will_fit(const Request& request, const ComputedBlocks& computed)
 // A request at the cap of preemptions needs its full length set aside, or the engine to itself.
 bool Scheduler::admit(Request& request, int num_new_tokens, const ComputedBlocks& computed) {
   const int num_reserved_tokens = is_preemptible(request) ? 0 : request.max_num_tokens;
-  bool admitted = kv_cache_manager_.admit(
-      request.block_table, computed,
-      {.num_tokens = request.num_known_tokens(), .num_reserved_tokens = num_reserved_tokens});
+  const KVCacheManager::Admission needs{.num_tokens = request.num_known_tokens(),
+                                        .num_adapter_blocks = num_adapter_blocks(request)};
+  KVCacheManager::Admission reserving = needs;
+  reserving.num_reserved_tokens = num_reserved_tokens;
+  bool admitted = kv_cache_manager_.admit(request.block_table, computed, reserving);
   if (!admitted && num_reserved_tokens > 0 && running_.empty()) {
-    admitted = kv_cache_manager_.admit(request.block_table, computed,
-                                       {.num_tokens = request.num_known_tokens()});
+    admitted = kv_cache_manager_.admit(request.block_table, computed, needs);
   }
   if (admitted) {
     request.num_computed_tokens = computed.num_tokens;
@@ -219,6 +226,32 @@ bool Scheduler::admit(Request& request, int num_new_tokens, const ComputedBlocks
         "an admitted request fits");
   }
   return admitted;
+}
+
+int64_t Scheduler::num_adapter_blocks(const Request& request) const {
+  const auto& adapter = request.engine_request->adapter;
+  return adapter ? kv_cache_manager_.adapters().num_blocks_to_hold(adapter->extent) : 0;
+}
+
+// Whether the cap on adapters leaves room for the request's, or it is in use already.
+bool Scheduler::may_hold_adapter(const Request& request) const {
+  const AdapterCache& adapters = kv_cache_manager_.adapters();
+  return !request.engine_request->adapter || config_.max_loras == 0 ||
+         adapters.num_held() < config_.max_loras || num_adapter_blocks(request) == 0;
+}
+
+// Requires: admit() has left room.
+void Scheduler::hold_adapter(SchedulerOutput& step, const Request& request, NewRequestData& data) {
+  const auto& adapter = request.engine_request->adapter;
+  if (!adapter) {
+    return;
+  }
+  AdapterCache& adapters = kv_cache_manager_.adapters();
+  const bool must_load = adapters.hold(adapter->extent);
+  data.adapter_place = adapters.place(adapter->extent.id);
+  if (must_load) {
+    step.adapter_loads.push_back({.weights = adapter->weights, .place = data.adapter_place});
+  }
 }
 
 // Gets blocks for running_[running_index], preempting from the back of the queue as needed.
@@ -376,6 +409,9 @@ void Scheduler::release(Request& request) {
   running_.erase(
       std::lower_bound(running_.begin(), running_.end(), &request, RunsBefore{config_.policy}));
   kv_cache_manager_.free(request.block_table);
+  if (const auto& adapter = request.engine_request->adapter) {
+    kv_cache_manager_.adapters().release(adapter->extent.id);
+  }
   finished_ids_.push_back(request.engine_request->id);
 }
 
@@ -400,7 +436,13 @@ SchedulerStats Scheduler::stats() const {
   stats.num_running = static_cast<int>(running_.size());
   stats.num_waiting = static_cast<int>(waiting_.size());
   stats.num_blocks = pool.num_usable_blocks();
-  stats.num_free_blocks = pool.num_free_blocks();
+  const AdapterCache& adapters = kv_cache_manager_.adapters();
+  stats.num_free_blocks = pool.num_free_blocks() + adapters.num_idle_blocks();
+  stats.num_adapter_blocks = adapters.num_blocks();
+  stats.num_resident_adapters = adapters.num_resident();
+  stats.num_running_adapters = adapters.num_held();
+  stats.num_adapter_loads = adapters.num_loads();
+  stats.num_adapter_evictions = adapters.num_evictions();
   stats.num_allocated_token_slots = kv_cache_manager_.num_allocated_slots();
   stats.num_used_token_slots = stats.num_allocated_token_slots;
   for (const Request* request : running_) {

@@ -27,6 +27,7 @@ struct SchedulerConfig {
   bool async_scheduling = true;  // schedule() may run before the last update()
   int max_preemptions = 8;       // a request is preempted at most so often; then it waits until
                                  // blocks can be set aside for its full length
+  int max_loras = 0;             // adapters of running requests; 0 = as many as fit
   bool forecast_output = true;   // admit only what will probably fit to its end
   uint64_t cache_seed = 0;       // identity of the model in block hashes
   int64_t num_blocks = 0;        // blocks of the pool, the null block included
@@ -41,6 +42,11 @@ struct SchedulerStats {
   int64_t num_free_blocks = 0;            // free or evictable
   int64_t num_used_token_slots = 0;       // token slots of live requests' blocks that hold a token
   int64_t num_allocated_token_slots = 0;  // token slots of live requests' blocks
+  int64_t num_adapter_blocks = 0;         // of blocks: hold adapters, in use or idle
+  int num_resident_adapters = 0;
+  int num_running_adapters = 0;  // of these, used by running requests
+  int64_t num_adapter_loads = 0;
+  int64_t num_adapter_evictions = 0;
   int64_t num_preemptions = 0;
   int64_t num_corrupted_requests = 0;  // ended because their logits were not finite
   int64_t prefix_cache_queries = 0;    // tokens looked up
@@ -92,6 +98,9 @@ class Scheduler {
   void schedule_waiting(SchedulerOutput& step, double now_s);
   bool will_fit(const Request& request, const ComputedBlocks& computed) const;
   bool admit(Request& request, int num_new_tokens, const ComputedBlocks& computed);
+  int64_t num_adapter_blocks(const Request& request) const;
+  bool may_hold_adapter(const Request& request) const;
+  void hold_adapter(SchedulerOutput& step, const Request& request, NewRequestData& data);
   bool make_room(size_t running_index, int num_new_tokens);
   void add_row(SchedulerOutput& step, Request& request, int num_new_tokens, int num_old_blocks);
   int num_unscheduled_tokens(const Request& request) const;

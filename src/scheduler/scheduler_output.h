@@ -15,7 +15,14 @@ namespace quire {
 struct NewRequestData {
   RequestId id = 0;
   std::shared_ptr<const EngineRequest> request;
+  std::shared_ptr<const AdapterPlace> adapter_place = nullptr;  // null without an adapter
   std::vector<int32_t> output_token_ids;  // already generated (a resumed request); else empty
+};
+
+// Weights to be written to the arena before the step computes.
+struct AdapterLoad {
+  std::shared_ptr<const LoraAdapter> weights;
+  std::shared_ptr<const AdapterPlace> place;
 };
 
 // One request's part of a step.
@@ -34,6 +41,7 @@ struct ScheduledRow {
 // layer the KV of all rows is written before any row reads.
 struct SchedulerOutput {
   int64_t step_id = 0;
+  std::vector<AdapterLoad> adapter_loads;    // of new requests whose adapters are not in place
   std::vector<NewRequestData> new_requests;  // rows to create, after dropping finished_ids
   std::vector<ScheduledRow> rows;
   int total_num_scheduled_tokens = 0;

@@ -10,23 +10,37 @@
 namespace quire {
 namespace {
 
-// As vLLM: keys guard /v1 and nothing else, so that probes and scrapers need none.
-bool needs_key(const ServerContext& context, std::string_view path) {
-  return !context.config.api_keys.empty() && (path == "/v1" || path.starts_with("/v1/"));
+using Keys = std::vector<std::string>;
+
+// As vLLM: keys guard /v1 and nothing else, so that probes and scrapers need none.  Where there are
+// keys of administrators, they open everything, and the other keys do not open their routes.
+bool is_open(const ServerContext& context, const Route* route, std::string_view path) {
+  if (path != "/v1" && !path.starts_with("/v1/")) return true;
+  const ServerConfig& config = context.config;
+  if (route != nullptr && route->key == KeyKind::kAdmin && !config.admin_api_keys.empty())
+    return false;
+  return config.api_keys.empty();
 }
 
-bool has_valid_key(const ServerContext& context, std::string_view authorization) {
+bool is_among(std::string_view key, const Keys& keys) {
+  bool valid = false;
+  for (const std::string& known : keys) valid = equals_in_constant_time(key, known) || valid;
+  return valid;
+}
+
+bool has_valid_key(const ServerContext& context, const Route* route,
+                   std::string_view authorization) {
   constexpr std::string_view kScheme = "Bearer ";
   if (authorization.size() < kScheme.size() ||
       !equals_ignoring_case(authorization.substr(0, kScheme.size()), kScheme)) {
     return false;
   }
   const std::string_view key = authorization.substr(kScheme.size());
-  bool valid = false;
-  for (const std::string& known : context.config.api_keys) {
-    valid = equals_in_constant_time(key, known) || valid;
-  }
-  return valid;
+  const ServerConfig& config = context.config;
+  const bool is_admin = is_among(key, config.admin_api_keys);
+  const bool only_admin =
+      route != nullptr && route->key == KeyKind::kAdmin && !config.admin_api_keys.empty();
+  return is_admin || (!only_admin && is_among(key, config.api_keys));
 }
 
 RequestError worker_failure(ServerContext& context, const char* reason) {
@@ -34,31 +48,53 @@ RequestError worker_failure(ServerContext& context, const char* reason) {
   return http_error(500, "internal_error", "The server failed to process the request.");
 }
 
-// Runs on a worker.  An exception here is a bug of ours or exhausted memory; it costs one request.
-void run_in_worker(ServerContext& context, const Route& route, const HttpRequest& request,
-                   const ResponseWriter& writer) {
-  if (writer.gone()) return;
-  const auto answer = [&](HttpResponse response) {
-    writer.post(
-        [writer, response = std::move(response)]() mutable { writer.send(std::move(response)); });
-  };
-  const auto refuse = [&](const RequestError& error) {
-    context.metrics.count_rejected(error.http_status);
-    answer(error_response(error));
-  };
+// A request on its way from worker to worker.
+struct Job {
+  ServerContext& context;
+  const Route& route;
+  std::shared_ptr<const HttpRequest> request;
+  ResponseWriter writer;
+};
+
+void answer(const Job& job, HttpResponse response) {
+  job.writer.post([writer = job.writer, response = std::move(response)]() mutable {
+    writer.send(std::move(response));
+  });
+}
+
+void refuse(const Job& job, const RequestError& error) {
+  job.context.metrics.count_rejected(error.http_status);
+  answer(job, error_response(error));
+}
+
+void run_in_worker(const Job& job, AdapterReading reading);
+
+// False if too many requests wait for such a worker.
+bool submit(const Job& job, AdapterReading reading) {
+  WorkerPool& workers =
+      reading == AdapterReading::kAllowed ? job.context.adapter_workers : job.context.workers;
+  return workers.submit([job, reading] { run_in_worker(job, reading); });
+}
+
+// An exception here is a bug of ours or exhausted memory; it costs one request.
+void run_in_worker(const Job& job, AdapterReading reading) {
+  if (job.writer.gone()) return;
   try {
-    if (route.answer != nullptr) {
-      answer(route.answer(context, request));
+    if (job.route.answer != nullptr) {
+      answer(job, job.route.answer(job.context, *job.request));
       return;
     }
-    auto prepared = route.prepare(context, request);
+    auto prepared = job.route.prepare(job.context, *job.request, reading);
     if (!prepared) {
-      refuse(prepared.error());
-      return;
+      refuse(job, prepared.error());
+    } else if (*prepared != nullptr) {
+      job.writer.post(
+          [writer = job.writer, generation = std::move(*prepared)] { generation->start(writer); });
+    } else if (!submit(job, AdapterReading::kAllowed)) {
+      refuse(job, overloaded());
     }
-    writer.post([writer, generation = std::move(*prepared)] { generation->start(writer); });
   } catch (const std::exception& error) {
-    refuse(worker_failure(context, error.what()));
+    refuse(job, worker_failure(job.context, error.what()));
   }
 }
 
@@ -72,8 +108,8 @@ Admission admit(ServerContext& context, const HttpRequest& request) {
     admission.refusal = HttpResponse{.status = 204,
                                      .content_type = {},
                                      .headers = {{"Allow", std::move(match.allowed_methods)}}};
-  } else if (needs_key(context, request.path) &&
-             !has_valid_key(context, request.header("authorization"))) {
+  } else if (!is_open(context, match.route, request.path) &&
+             !has_valid_key(context, match.route, request.header("authorization"))) {
     admission.refusal = error_response(invalid_api_key());
     admission.refusal->headers.push_back({"WWW-Authenticate", "Bearer"});
   } else if (match.allowed_methods.empty()) {
@@ -81,7 +117,7 @@ Admission admit(ServerContext& context, const HttpRequest& request) {
   } else if (match.route == nullptr) {
     admission.refusal = error_response(method_not_allowed(request.method, match.allowed_methods));
     admission.refusal->headers.push_back({"Allow", std::move(match.allowed_methods)});
-  } else if (context.draining && match.route->runs_on == RunsOn::kWorker) {
+  } else if (context.draining && match.route->runs_on != RunsOn::kIoThread) {
     context.metrics.count_rejected(503);
     admission.refusal = error_response(shutting_down());
   }
@@ -94,10 +130,10 @@ void dispatch(ServerContext& context, const Route& route, HttpRequest&& request,
     writer.send(route.answer(context, request));
     return;
   }
-  auto shared = std::make_shared<const HttpRequest>(std::move(request));
-  const bool queued = context.workers.submit(
-      [&context, &route, shared, writer] { run_in_worker(context, route, *shared, writer); });
-  if (!queued) {
+  const Job job{context, route, std::make_shared<const HttpRequest>(std::move(request)), writer};
+  const auto reading = route.runs_on == RunsOn::kAdapterWorker ? AdapterReading::kAllowed
+                                                               : AdapterReading::kDeferred;
+  if (!submit(job, reading)) {
     context.metrics.count_rejected(429);
     writer.send(error_response(overloaded()));
   }

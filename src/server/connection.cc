@@ -368,10 +368,12 @@ void Connection::finish_answer() {
   flush();
 }
 
-// Names the route, not the path, which is the client's text.  Probes are not worth a line.
+// Names the route, not the path, which is the client's text.  Probes and lists are not worth a
+// line.
 void Connection::log_exchange(const std::string& outcome) {
   if (!context_.config.log_request) return;
-  if (route_ != nullptr && route_->runs_on == RunsOn::kIoThread) return;
+  if (route_ != nullptr && (route_->runs_on == RunsOn::kIoThread || route_->method == "GET"))
+    return;
   std::array<char, 32> time_ms{};
   std::snprintf(time_ms.data(), time_ms.size(), "%.1f ms",
                 (monotonic_now_s() - exchange_start_s_) * 1e3);

@@ -1,8 +1,11 @@
 #include "server/engine_metrics.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <utility>
+
+#include "engine/adapter_registry.h"
 
 namespace quire {
 namespace {
@@ -96,6 +99,41 @@ std::vector<Figure> memory_figures(const DeviceMemory& memory) {
           figure("free", memory.free_bytes)};
 }
 
+// Idle adapters, like cached prefixes, make way when their blocks are needed.
+std::vector<Figure> arena_figures(const SchedulerStats& s, const EngineInfo& info) {
+  constexpr const char* kHelp =
+      "Bytes of the blocks of the KV cache, by owner: kv = of running sequences; adapters = "
+      "adapters "
+      "in place, used or idle; free = empty, or of cached prefixes.";
+  const int64_t block_bytes = info.num_blocks > 0 ? info.kv_cache_bytes / info.num_blocks : 0;
+  const int64_t num_kv_blocks = s.num_allocated_token_slots / std::max(1, info.block_size);
+  const auto figure = [&](const char* owner, int64_t num_blocks) {
+    return Figure{"quire:kv_arena_bytes",          kHelp,   kGauge,
+                  count(num_blocks * block_bytes), "owner", owner};
+  };
+  return {figure("kv", num_kv_blocks), figure("adapters", s.num_adapter_blocks),
+          figure("free", s.num_blocks - num_kv_blocks - s.num_adapter_blocks)};
+}
+
+std::vector<Figure> adapter_figures(const SchedulerStats& s, const AdapterTotals& totals) {
+  return {
+      {"quire:lora_registered_adapters", "Adapters that requests may name.", kGauge,
+       count(totals.num_adapters)},
+      {"quire:lora_host_adapters", "Adapters in host memory.", kGauge,
+       count(totals.num_in_host_memory)},
+      {"quire:lora_host_bytes", "Bytes of the adapters in host memory.", kGauge,
+       count(totals.host_bytes)},
+      {"quire:lora_resident_adapters", "Adapters in place in the KV cache's blocks.", kGauge,
+       count(s.num_resident_adapters)},
+      {"quire:lora_running_adapters", "Adapters that running sequences use.", kGauge,
+       count(s.num_running_adapters)},
+      {"quire:lora_loads_total", "Adapters copied into the KV cache's blocks.", kCounter,
+       count(s.num_adapter_loads)},
+      {"quire:lora_evictions_total", "Adapters evicted from the KV cache's blocks.", kCounter,
+       count(s.num_adapter_evictions)},
+  };
+}
+
 ClientMetric labelled(const prometheus::Labels& labels) {
   ClientMetric metric;
   for (const auto& [name, value] : labels) metric.label.push_back({name, value});
@@ -136,13 +174,15 @@ MetricFamily step_token_histogram(const StepTokenHistogram& steps,
 
 }  // namespace
 
-std::vector<MetricFamily> engine_metrics(const EngineClient& engine,
-                                         const prometheus::Labels& labels) {
+std::vector<MetricFamily> engine_metrics(EngineClient& engine, const prometheus::Labels& labels) {
   const EngineStats stats = engine.stats();
   std::vector<MetricFamily> families;
   append(families, scheduler_figures(stats.scheduler), labels);
   append(families, token_figures(stats), labels);
   append(families, memory_figures(engine.device_memory()), labels);
+  append(families, arena_figures(stats.scheduler, engine.info()), labels);
+  if (const AdapterRegistry* adapters = engine.adapters())
+    append(families, adapter_figures(stats.scheduler, adapters->totals()), labels);
   families.push_back(step_token_histogram(stats.step_tokens, labels));
   return families;
 }

@@ -12,7 +12,7 @@
 namespace quire {
 
 // `labels` go on every metric.
-std::vector<prometheus::MetricFamily> engine_metrics(const EngineClient& engine,
+std::vector<prometheus::MetricFamily> engine_metrics(EngineClient& engine,
                                                      const prometheus::Labels& labels);
 
 }  // namespace quire

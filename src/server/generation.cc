@@ -23,6 +23,7 @@ struct Generation::Sequence {
   bool first_of_prompt;
   int64_t num_cached_tokens = 0;
   bool submitted = false;
+  bool counted = false;  // in the adapter's usage
   bool has_output = false;
   std::optional<FinishReason> reason = std::nullopt;  // once finished
   double scheduled_time_s = 0.0;
@@ -35,8 +36,11 @@ struct Generation::Sequence {
 };
 
 Generation::Generation(ServerContext& context, std::unique_ptr<ResponseFormatter> formatter,
-                       double arrival_time_s)
-    : context_(context), formatter_(std::move(formatter)), arrival_time_s_(arrival_time_s) {}
+                       double arrival_time_s, std::string lora_name)
+    : context_(context),
+      formatter_(std::move(formatter)),
+      arrival_time_s_(arrival_time_s),
+      lora_name_(std::move(lora_name)) {}
 
 Generation::~Generation() { abort_unfinished(); }
 
@@ -78,6 +82,10 @@ void Generation::start(ResponseWriter writer) {
 }
 
 Expected<void, RequestError> Generation::submit() {
+  if (!lora_name_.empty()) {
+    QUIRE_TRY(context_.adapter_usage.begin(lora_name_, static_cast<int>(sequences_.size())));
+    for (const auto& sequence : sequences_) sequence->counted = true;
+  }
   for (size_t i = 0; i < sequences_.size(); ++i) {
     StepSink sink = [queue = writer_->results(),
                      source = std::make_shared<ResultQueue::Source>(weak_from_this(), i)](
@@ -145,7 +153,10 @@ CompletionOutput Generation::take_output(Sequence& sequence, StepResult&& result
 
 void Generation::observe_times(Sequence& sequence, const StepResult& result) {
   const double now_s = monotonic_now_s();
-  if (result.scheduled_time_s > 0.0) sequence.scheduled_time_s = result.scheduled_time_s;
+  if (result.scheduled_time_s > 0.0) {
+    const bool starts = std::exchange(sequence.scheduled_time_s, result.scheduled_time_s) == 0.0;
+    if (starts && sequence.counted) context_.adapter_usage.start_running(lora_name_);
+  }
   if (result.new_token_ids.empty()) return;
   auto num_intervals = std::ssize(result.new_token_ids);
   if (sequence.last_token_time_s == 0.0) {
@@ -153,6 +164,9 @@ void Generation::observe_times(Sequence& sequence, const StepResult& result) {
         result.first_token_time_s > 0.0 ? result.first_token_time_s : now_s;
     sequence.last_token_time_s = sequence.first_token_time_s;
     context_.metrics.observe_time_to_first_token(now_s - arrival_time_s_);
+    if (sequence.counted) {
+      context_.adapter_usage.count_first_token(lora_name_, now_s - arrival_time_s_);
+    }
     --num_intervals;
   }
   // Tokens that came together have shared the time.
@@ -166,6 +180,11 @@ void Generation::observe_times(Sequence& sequence, const StepResult& result) {
 void Generation::finish_sequence(Sequence& sequence, FinishReason reason) {
   sequence.reason = reason;
   ++num_finished_;
+  if (sequence.counted) {
+    context_.adapter_usage.count_finished(lora_name_, sequence.num_prompt_tokens,
+                                          sequence.output.num_output_tokens());
+    leave_adapter(sequence);
+  }
   PromptProgress& prompt = prompts_[static_cast<size_t>(sequence.prompt_index)];
   prompt.longest = std::max<int64_t>(prompt.longest, sequence.output.num_output_tokens());
   if (--prompt.num_unfinished == 0) context_.metrics.observe_max_generation_tokens(prompt.longest);
@@ -179,6 +198,11 @@ void Generation::finish_sequence(Sequence& sequence, FinishReason reason) {
                                    .scheduled_time_s = sequence.scheduled_time_s,
                                    .first_token_time_s = sequence.first_token_time_s,
                                    .finish_time_s = monotonic_now_s()});
+}
+
+void Generation::leave_adapter(Sequence& sequence) {
+  if (!std::exchange(sequence.counted, false)) return;
+  context_.adapter_usage.end(lora_name_, sequence.scheduled_time_s > 0.0);
 }
 
 void Generation::begin_response() {
@@ -225,9 +249,11 @@ void Generation::abort_unfinished() {
   if (!active_) return;
   active_ = false;
   for (const auto& sequence : sequences_) {
-    if (!sequence->submitted || sequence->reason) continue;
-    context_.engine.abort(sequence->id);
-    finish_sequence(*sequence, FinishReason::kAbort);
+    if (sequence->submitted && !sequence->reason) {
+      context_.engine.abort(sequence->id);
+      finish_sequence(*sequence, FinishReason::kAbort);
+    }
+    leave_adapter(*sequence);  // if it was not submitted
   }
   context_.num_generations.fetch_sub(1, std::memory_order_relaxed);
 }
@@ -245,7 +271,8 @@ std::string Generation::summary() const {
     text += to_string(*sequence->reason);
     last = sequence->reason;
   }
-  return last ? text : text + '-';
+  if (!last) text += '-';
+  return lora_name_.empty() ? text : text + " lora=" + lora_name_;
 }
 
 TokenUsage Generation::total_usage() const {

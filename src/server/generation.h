@@ -48,8 +48,9 @@ class ResponseFormatter {
 // Knows no JSON and no sockets.
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
+  // `lora_name` names the adapter of all prompts; empty = the base model.
   Generation(ServerContext& context, std::unique_ptr<ResponseFormatter> formatter,
-             double arrival_time_s);
+             double arrival_time_s, std::string lora_name);
   // Aborts what is unfinished.
   ~Generation();
   Generation(const Generation&) = delete;
@@ -78,6 +79,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   CompletionOutput take_output(Sequence& sequence, StepResult&& result);
   void finish_sequence(Sequence& sequence, FinishReason reason);
   void observe_times(Sequence& sequence, const StepResult& result);
+  // A sequence no longer counts as one of the adapter's.
+  void leave_adapter(Sequence& sequence);
   void begin_response();
   void finish();
   void fail(const RequestError& error);
@@ -88,6 +91,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   ServerContext& context_;
   std::unique_ptr<ResponseFormatter> formatter_;
   const double arrival_time_s_;
+  const std::string lora_name_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
   std::vector<PromptProgress> prompts_;
   std::unique_ptr<ResponseWriter> writer_;  // set by start()

@@ -195,9 +195,14 @@ void ServerMetrics::count_finished(const FinishedSequence& sequence) {
   m.params_max_tokens.Observe(sequence.max_tokens);
 }
 
-std::string ServerMetrics::expose(const EngineClient& engine, const ServerGauges& gauges) {
+std::string ServerMetrics::expose(EngineClient& engine, const ServerGauges& gauges,
+                                  const AdapterUsage& adapters) {
   std::vector<MetricFamily> families = state_->registry.Collect();
   std::ranges::move(engine_metrics(engine, state_->labels), std::back_inserter(families));
+  if (engine.adapters() != nullptr) {
+    std::ranges::move(adapters.collect(state_->labels, engine.info().max_loras),
+                      std::back_inserter(families));
+  }
   const auto add_gauge = [&](const char* name, const char* help, double value,
                              const prometheus::Labels& labels) {
     ClientMetric metric;

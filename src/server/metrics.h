@@ -9,6 +9,7 @@
 
 #include "engine/engine_client.h"
 #include "quire/outputs.h"
+#include "server/adapter_usage.h"
 
 namespace quire {
 
@@ -53,7 +54,8 @@ class ServerMetrics {
   void count_rejected(int status);
 
   // The exposition text.
-  std::string expose(const EngineClient& engine, const ServerGauges& gauges);
+  std::string expose(EngineClient& engine, const ServerGauges& gauges,
+                     const AdapterUsage& adapters);
 
  private:
   class State;

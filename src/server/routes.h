@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/expected.h"
+#include "server/adapter_reading.h"
 #include "server/generation.h"
 #include "server/http.h"
 
@@ -18,14 +19,20 @@ struct ServerContext;
 
 // Answers at once.
 using AnswerFunction = HttpResponse (*)(ServerContext&, const HttpRequest&);
-// Validates and tokenises; the generation is then started on the connection's I/O thread.
+// Validates and tokenises; the generation is then started on the connection's I/O thread.  Null:
+// to be called again where adapters may be read.
 using PrepareFunction = Expected<std::shared_ptr<Generation>, RequestError> (*)(ServerContext&,
-                                                                                const HttpRequest&);
+                                                                                const HttpRequest&,
+                                                                                AdapterReading);
 
 enum class RunsOn {
-  kIoThread,  // microseconds
-  kWorker,    // anything that parses a body or tokenises
+  kIoThread,       // microseconds
+  kWorker,         // anything that parses a body, tokenises, or grows with the number of adapters
+  kAdapterWorker,  // what reads adapters
 };
+
+// Whose key opens it, where keys are set.
+enum class KeyKind { kClient, kAdmin };
 
 struct Route {
   std::string_view method;
@@ -33,6 +40,7 @@ struct Route {
   RunsOn runs_on;
   AnswerFunction answer;    // either this
   PrepareFunction prepare;  // or this; else null
+  KeyKind key = KeyKind::kClient;
 };
 
 std::span<const Route> routes();

@@ -56,8 +56,11 @@ ServerContext::ServerContext(const ServerConfig& server_config, EngineClient& en
       created_unix_s(std::time(nullptr)),
       max_token_bytes(longest_token_bytes(text_model.tokenizer)),
       metrics(server_config.served_model_names.front(), engine_client.info()),
+      adapter_usage(server_config.max_requests_per_adapter),
       workers(std::max(1, server_config.num_worker_threads),
-              static_cast<size_t>(server_config.max_queued_preparations)) {}
+              static_cast<size_t>(server_config.max_queued_preparations)),
+      adapter_workers(std::max(1, server_config.num_adapter_threads),
+                      static_cast<size_t>(server_config.max_queued_preparations)) {}
 
 // The main loop is that of io_threads_[0]; it alone accepts and drains.
 class Server::State {
@@ -72,6 +75,7 @@ class Server::State {
 
   ~State() {
     context_->workers.stop();
+    context_->adapter_workers.stop();
     for (const auto& io : io_threads_) io->results->close();
     for (const auto& io : io_threads_) close_all(*io);
   }

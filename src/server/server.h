@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,10 +19,12 @@ struct ServerConfig {
   std::string host = "127.0.0.1";               // the CLI's default; 0.0.0.0 for all interfaces
   uint16_t port = 8000;                         // 0 = any free one (see Server::port)
   std::vector<std::string> api_keys;            // empty = open; guards /v1
+  std::vector<std::string> admin_api_keys;      // for loading adapters; empty = api_keys guard it
   std::vector<std::string> served_model_names;  // the first is reported; not empty
   std::string chat_template;                    // Jinja source; empty = none
   int io_threads = 1;                           // HTTP parsing and detokenisation
   int num_worker_threads = 2;                   // JSON parsing, chat templates and tokenisation
+  int num_adapter_threads = 2;                  // reading adapters
   int64_t max_body_bytes = 32 << 20;
   int max_header_bytes = 16 << 10;
   int max_connections = 4096;
@@ -39,6 +42,12 @@ struct ServerConfig {
   int max_sequences_per_request = 1024;  // prompts times n
   int64_t max_buffered_body_bytes =
       512 << 20;  // of all request bodies held; beyond it the answer is 503
+  // Clients may load and unload adapters.  They are trusted: they name directories of this machine.
+  bool enable_runtime_lora = false;
+  int max_requests_per_adapter =
+      0;  // sequences of one adapter at once; beyond it 429; 0 = no limit
+  // The served base name that an adapter belongs to; the first one for those not in it.
+  std::map<std::string, std::string> adapter_parents = {};
   bool enable_prompt_tokens_details = true;
   bool enable_request_id_headers = true;
   bool return_tokens_as_token_ids = false;

@@ -6,6 +6,7 @@
 
 #include "engine/engine_client.h"
 #include "engine/input_processor.h"
+#include "server/adapter_usage.h"
 #include "server/metrics.h"
 #include "server/server.h"
 #include "server/worker_pool.h"
@@ -24,7 +25,9 @@ struct ServerContext {
   const int64_t created_unix_s;
   const int64_t max_token_bytes;  // of the longest token; bounds a prompt's tokens from below
   ServerMetrics metrics;
+  AdapterUsage adapter_usage;
   WorkerPool workers;
+  WorkerPool adapter_workers;  // apart, so that reading adapters holds up nobody who needs none
 
   std::atomic<bool> draining{false};
   std::atomic<int> num_connections{0};

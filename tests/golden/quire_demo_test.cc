@@ -1,13 +1,16 @@
-// The bundled model against HF Transformers (tools/demo_model/dump_reference.py).
+// The bundled model and its adapters against HF Transformers and PEFT
+// (tools/demo_model/dump_reference.py, dump_adapter_reference.py).
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "golden/adapter_in_arena.h"
 #include "golden/greedy.h"
 #include "golden/tables.h"
 #include "models/model.h"
@@ -17,7 +20,8 @@ namespace quire {
 namespace {
 
 const std::string kModelDir = std::string(QUIRE_SOURCE_DIR) + "/models/quire-demo";
-const std::string kGoldenPath = std::string(QUIRE_SOURCE_DIR) + "/tests/golden/quire_demo.json";
+const std::string kAdapterDir = std::string(QUIRE_SOURCE_DIR) + "/models/adapters";
+const std::string kGoldenDir = std::string(QUIRE_SOURCE_DIR) + "/tests/golden";
 
 // Of the greatest logit.
 constexpr double kRelativeTolerance = 1e-4;
@@ -32,11 +36,13 @@ std::vector<const KernelTable*> fast_tables() {
   return tables;
 }
 
-class QuireDemo : public ::testing::Test {
+// With the path of a golden: some cases of one have an adapter.
+class QuireDemo : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(kGoldenPath)) GTEST_SKIP() << kGoldenPath << " is absent";
-    std::ifstream(kGoldenPath) >> golden;
+    const std::string path = kGoldenDir + "/" + GetParam();
+    if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
+    std::ifstream(path) >> golden;
   }
   // Calls check(case, sequence, greatest logit of the case) for every case on each of `tables`.
   template <typename Check>
@@ -49,10 +55,18 @@ class QuireDemo : public ::testing::Test {
       Stream stream(pool, *kernels->device);
       const LoadedModel loaded =
           load_model(config, {.directory = kModelDir, .dtype = dtype}, *kernels, stream);
+      std::map<std::string, AdapterInArena> adapters;
       for (const nlohmann::json& item : golden.at("cases")) {
         SCOPED_TRACE(item.at("text").get<std::string>());
+        SingleSequence::LoraOfTokens lora;
+        if (item.contains("adapter")) {
+          const auto name = item.at("adapter").get<std::string>();
+          lora =
+              adapters.try_emplace(name, kAdapterDir + "/" + name, loaded, *kernels->device, stream)
+                  .first->second.lora();
+        }
         SingleSequence sequence(*loaded.model, *kernels, stream,
-                                {.cache_dtype = loaded.dtype, .max_tokens = 1024});
+                                {.cache_dtype = loaded.dtype, .max_tokens = 1024, .lora = lora});
         check(item, sequence, std::abs(item.at("top_logits").at(0).get<double>()));
       }
     }
@@ -64,7 +78,7 @@ class QuireDemo : public ::testing::Test {
   nlohmann::json golden;
 };
 
-TEST_F(QuireDemo, LogitsMatchInFp32) {
+TEST_P(QuireDemo, LogitsMatchInFp32) {
   for_each_case(golden_tables(), "float32",
                 [&](const nlohmann::json& item, SingleSequence& sequence, double magnitude) {
                   const std::vector<float> logits = sequence.append(tokens(item.at("ids"))).back();
@@ -81,7 +95,7 @@ TEST_F(QuireDemo, LogitsMatchInFp32) {
                 });
 }
 
-TEST_F(QuireDemo, GreedyTokensMatchInFp32) {
+TEST_P(QuireDemo, GreedyTokensMatchInFp32) {
   for_each_case(fast_tables(), "float32",
                 [&](const nlohmann::json& item, SingleSequence& sequence, double magnitude) {
                   expect_greedy(sequence, tokens(item.at("ids")),
@@ -89,7 +103,7 @@ TEST_F(QuireDemo, GreedyTokensMatchInFp32) {
                 });
 }
 
-TEST_F(QuireDemo, GreedyTokensMatchOrNearlyTieInBf16) {
+TEST_P(QuireDemo, GreedyTokensMatchOrNearlyTieInBf16) {
   for_each_case(fast_tables(), "bfloat16",
                 [&](const nlohmann::json& item, SingleSequence& sequence, double magnitude) {
                   expect_greedy(sequence, tokens(item.at("ids")),
@@ -97,6 +111,11 @@ TEST_F(QuireDemo, GreedyTokensMatchOrNearlyTieInBf16) {
                                 kBf16NearTie * magnitude);
                 });
 }
+
+INSTANTIATE_TEST_SUITE_P(, QuireDemo, ::testing::Values("quire_demo.json", "lora/quire_demo.json"),
+                         [](const auto& info) {
+                           return info.param.starts_with("lora/") ? "adapters" : "base";
+                         });
 
 }  // namespace
 }  // namespace quire

@@ -62,7 +62,19 @@ FakeEngine::FakeEngine(const FakeEngineOptions& options) : options_(options) {
   info_.eos_token_ids = {ByteTokenizer::kEos};
   stats_.scheduler.num_blocks = 1000;
   stats_.scheduler.num_free_blocks = 1000;
+  if (options.enable_lora) {
+    info_.max_loras = options.max_num_seqs;
+    adapters_ = std::make_unique<AdapterRegistry>(
+        AdapterRegistryConfig{.shape = {.targets = lora_targets(), .block_bytes = 4096},
+                              .num_usable_blocks = 1000,
+                              .max_cpu_loras = options.max_cpu_loras,
+                              .lora_dir = options.lora_dir});
+  }
   thread_ = std::thread([this] { run(); });
+}
+
+std::vector<LoraTarget> FakeEngine::lora_targets() {
+  return {{.name = "model.layers.0.self_attn.q_proj", .in_features = 16, .out_features = 16}};
 }
 
 FakeEngine::~FakeEngine() {
@@ -97,6 +109,7 @@ Expected<void, RequestError> FakeEngine::add(EngineRequest request, StepSink sin
   const EngineRequest& added = sequence->request;
   uint64_t state = added.params->temperature < 1e-5F ? 0 : added.seed + 1;
   for (const int32_t id : added.prompt_token_ids) state = mix(state ^ static_cast<uint64_t>(id));
+  if (added.adapter) state = mix(state ^ added.adapter->content.low);
   sequence->state = state;
   waiting_.push_back(std::move(sequence));
   changed_.notify_all();

@@ -8,9 +8,11 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "engine/adapter_registry.h"
 #include "engine/engine_client.h"
 
 namespace quire {
@@ -23,10 +25,13 @@ struct FakeEngineOptions {
   int tokens_per_step = 1;     // of each sequence
   int fail_after_tokens = -1;  // a sequence ends with kError after so many tokens; -1 = never
   RowFailure failure = RowFailure::kNone;  // what it ends with then
+  bool enable_lora = false;                // adapters are those of lora_targets()
+  int max_cpu_loras = 0;
+  std::string lora_dir = {};
 };
 
-// A sequence generates the bytes of English words with some accents, CJK and emoji; EOS ends about
-// one in eight words if it is allowed.
+// An adapter changes what comes.  A sequence generates the bytes of English words with some
+// accents, CJK and emoji; EOS ends about one in eight words if it is allowed.
 class FakeEngine : public EngineClient {
  public:
   explicit FakeEngine(const FakeEngineOptions& options);
@@ -41,6 +46,8 @@ class FakeEngine : public EngineClient {
     return {.weights_bytes = 5, .kv_cache_bytes = 4, .workspace_bytes = 3, .free_bytes = 1};
   }
   const EngineInfo& info() const override { return info_; }
+  AdapterRegistry* adapters() override { return adapters_.get(); }
+  static std::vector<LoraTarget> lora_targets();
 
   // While paused no step runs.
   void set_paused(bool paused);
@@ -58,6 +65,7 @@ class FakeEngine : public EngineClient {
 
   const FakeEngineOptions options_;
   EngineInfo info_;
+  std::unique_ptr<AdapterRegistry> adapters_;  // null without enable_lora
   std::atomic<RequestId> last_id_{0};
   std::atomic<int64_t> num_aborts_{0};
   mutable std::mutex mutex_;

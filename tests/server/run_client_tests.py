@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Runs test_openai_client.py against a server that this script starts, and stops with SIGTERM:
 
-    run_client_tests.py PYTHON COMMAND...     {port} in COMMAND becomes a free port
+    run_client_tests.py PYTHON COMMAND...
+
+{port} in COMMAND becomes a free port, {adapters} a folder with two random adapters for quire-demo.
 
 PYTHON is one with openai and pytest; without them the exit status is 77 ("skipped" for CTest).
 """
@@ -10,11 +12,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "cli"))
+from tiny_adapter import write_adapter
+
+DEMO_MODEL = HERE.parent.parent / "models" / "quire-demo"
 SKIPPED = 77
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
@@ -64,7 +71,16 @@ def main(python, *command):
         return SKIPPED
     port = str(free_port())
     url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen([word.replace("{port}", port) for word in command]) as server:
+    with tempfile.TemporaryDirectory() as adapters:
+        if "{adapters}" in command:
+            for seed, name in enumerate(("first", "second")):
+                write_adapter(pathlib.Path(adapters) / name, DEMO_MODEL, seed, deviation=0.2)
+        words = [word.replace("{port}", port).replace("{adapters}", adapters) for word in command]
+        return run_tests(python, words, url)
+
+
+def run_tests(python, command, url):
+    with subprocess.Popen(command) as server:
         ready = wait_until_ready(server, url)
         tests = subprocess.run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--base-url", url + "/v1",
                                 HERE / "test_openai_client.py"], check=False).returncode if ready else 1

@@ -357,6 +357,66 @@ def test_unknown_url_has_an_openai_error(client):
     assert error.value.type == "invalid_request_error"
 
 
+# ---- adapters ----
+
+
+@pytest.fixture(scope="session")
+def adapters(client):
+    """The names of two adapters that the server offers."""
+    names = [card.id for card in client.models.list().data if getattr(card, "parent", None)]
+    if len(names) < 2:
+        pytest.skip("the server has no adapters")
+    return names[:2]
+
+
+def test_adapters_are_models(client, model, adapters):
+    card = client.models.retrieve(adapters[0])
+    assert card.parent == model and card.root
+
+
+def test_model_names_the_adapter(client, model, adapters):
+    texts = {}
+    for name in (model, *adapters):
+        answer = client.chat.completions.create(model=name, messages=MESSAGES, max_tokens=20, temperature=0)
+        assert answer.model == name
+        texts[name] = answer.choices[0].message.content
+        stream = client.chat.completions.create(
+            model=name, messages=MESSAGES, max_tokens=20, temperature=0, stream=True)
+        chunks = list(stream)
+        assert {chunk.model for chunk in chunks} == {name}
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == texts[name]
+    assert len(set(texts.values())) == 3, texts
+
+
+def test_adapters_mixed_in_one_batch_answer_as_alone(client, model, adapters):
+    def ask(name):
+        return client.completions.create(model=name, prompt=PROMPT, max_tokens=24, temperature=0).choices[0].text
+
+    names = [model, *adapters]
+    alone = {name: ask(name) for name in names}
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        for name, text in zip(names * 8, pool.map(ask, names * 8)):
+            assert text == alone[name], name
+
+
+def test_adapters_are_loaded_and_unloaded(client, adapters):
+    path = client.models.retrieve(adapters[1]).root
+
+    def post(action, **body):
+        return client.post(f"/{action}_lora_adapter", body=body, cast_to=str)
+
+    def ask(name):
+        return client.completions.create(model=name, prompt=PROMPT, max_tokens=8, temperature=0).choices[0].text
+
+    assert post("load", lora_name="fresh", lora_path=path) == "Success: LoRA adapter 'fresh' added successfully."
+    with pytest.raises(openai.BadRequestError, match="has already been loaded"):
+        post("load", lora_name="fresh", lora_path=path)
+    assert ask("fresh") == ask(adapters[1])
+    assert post("unload", lora_name="fresh") == "Success: LoRA adapter 'fresh' removed successfully."
+    with pytest.raises(openai.NotFoundError):
+        ask("fresh")
+
+
 # ---- connections ----
 
 

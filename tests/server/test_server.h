@@ -6,8 +6,8 @@
 #include <string>
 #include <thread>
 
-#include "server/byte_tokenizer.h"
 #include "server/fake_engine.h"
+#include "server/gated_tokenizer.h"
 #include "server/server.h"
 
 namespace quire {
@@ -20,6 +20,7 @@ class TestServer {
   uint16_t port() const { return server_->port(); }
   FakeEngine& engine() { return engine_; }
   Server& server() { return *server_; }
+  GatedTokenizer& tokenizer() { return tokenizer_; }
   // Waits until run() has returned.
   void join();
   // The value of a metric without labels of its own.
@@ -31,7 +32,7 @@ class TestServer {
 
  private:
   FakeEngine engine_;
-  ByteTokenizer tokenizer_;
+  GatedTokenizer tokenizer_;
   ChatTemplate chat_template_{kByteChatTemplate};
   std::unique_ptr<Server> server_;
   std::thread thread_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <numeric>
 #include <span>
 #include <vector>
@@ -13,10 +14,14 @@ namespace quire {
 // Thread: the caller's.  `model`, `kernels` and `stream` must outlive this.
 class SingleSequence {
  public:
+  // The adapter of `num_tokens` tokens from a position on; null if they have none.
+  using LoraOfTokens = std::function<const LoraBatch*(int first_position, int num_tokens)>;
+
   struct Options {
     DType cache_dtype = DType::kF32;
     int block_size = 16;
     int max_tokens = 256;
+    LoraOfTokens lora = {};
   };
   SingleSequence(Model& model, const KernelTable& kernels, Stream& stream, const Options& options)
       : model_(model),
@@ -59,6 +64,7 @@ class SingleSequence {
                           options_.block_size +
                       position % options_.block_size);
     }
+    const LoraBatch* lora = options_.lora ? options_.lora(num_tokens_, count) : nullptr;
     num_tokens_ += count;
     std::vector<int32_t> rows(static_cast<size_t>(count));
     std::iota(rows.begin(), rows.end(), 0);
@@ -83,7 +89,8 @@ class SingleSequence {
                            .batch = batch_,
                            .activation_dtype = kernels_.activations_have_weight_dtype
                                                    ? options_.cache_dtype
-                                                   : DType::kF32};
+                                                   : DType::kF32,
+                           .lora = lora};
     const Device& device = *kernels_.device;
     const Tensor hidden(Shape{count, model_.hidden_size()}, DType::kF32, device);
     const Tensor rounded(Shape{count, model_.hidden_size()}, context.activation_dtype, device);

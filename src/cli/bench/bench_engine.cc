@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <memory>
 #include <unordered_map>
+#include <utility>
 
 #include "base/error.h"
 #include "cli/request_pool.h"
 #include "cli/sampling_json.h"
+#include "engine/adapter_registry.h"
 
 namespace quire {
 namespace {
@@ -15,6 +18,13 @@ struct Flight {
   size_t index = 0;
   Clock::time_point last_token;
 };
+
+std::shared_ptr<const LoraAdapter> acquire_adapter(EngineClient& engine, const std::string& name) {
+  if (name.empty()) return nullptr;
+  auto adapter = engine.adapters()->acquire(name);
+  if (!adapter) throw LoadError(adapter.error().message);
+  return std::move(adapter).value();
+}
 
 PromptInput make_input(const BenchPrompt& prompt, const nlohmann::json& sampling) {
   PromptInput input;
@@ -52,7 +62,8 @@ void take(const RequestPool::Event& event, Clock::time_point start, Flight& flig
 }  // namespace
 
 EngineRunResult run_on_engine(EngineClient& engine, const std::vector<BenchPrompt>& prompts,
-                              const nlohmann::json& sampling) {
+                              const nlohmann::json& sampling,
+                              const std::vector<std::string>& adapters) {
   SamplingLimits limits;
   limits.vocab_size = engine.info().vocab_size;
   RequestPool pool(engine, nullptr, limits);
@@ -61,7 +72,9 @@ EngineRunResult run_on_engine(EngineClient& engine, const std::vector<BenchPromp
   std::unordered_map<RequestPool::Ticket, Flight> flights;
   const Clock::time_point start = Clock::now();
   for (size_t i = 0; i < prompts.size(); ++i) {
-    const auto ticket = pool.submit(make_input(prompts[i], sampling));
+    PromptInput input = make_input(prompts[i], sampling);
+    if (!adapters.empty()) input.adapter = acquire_adapter(engine, adapters[i]);
+    const auto ticket = pool.submit(std::move(input));
     if (!ticket) {
       throw LoadError(fmt::format("prompt {} ({} tokens in, {} out): {}", i,
                                   prompts[i].num_prompt_tokens, prompts[i].num_output_tokens,

@@ -18,8 +18,10 @@ struct EngineRunResult {
 
 // Submits all prompts (token ids) at once and waits for the last token.  Outputs have exactly the
 // asked length (EOS is ignored).  `sampling`: fields of sampling_json.h; greedy unless it says
-// otherwise. Throws LoadError if a prompt does not fit, or when the engine fails.
+// otherwise.  `adapters`: the name of each prompt's adapter, empty = the base model; or none at
+// all. Throws LoadError if a prompt does not fit, an adapter is unknown, or the engine fails.
 EngineRunResult run_on_engine(EngineClient& engine, const std::vector<BenchPrompt>& prompts,
-                              const nlohmann::json& sampling);
+                              const nlohmann::json& sampling,
+                              const std::vector<std::string>& adapters = {});
 
 }  // namespace quire

@@ -13,7 +13,7 @@ namespace {
 struct Metric {
   const char* name;
   const char* title;
-  Distribution BenchMetrics::* values;
+  Distribution BenchMetrics::*values;
 };
 
 constexpr std::array kMetrics{

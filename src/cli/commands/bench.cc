@@ -18,6 +18,7 @@ constexpr std::array kBenchmarks{
     Benchmark{"latency", "time of one batch, in this process", run_bench_latency},
     Benchmark{"throughput", "tokens per second of many prompts, in this process",
               run_bench_throughput},
+    Benchmark{"lora", "what adapters cost: steps, throughput, memory, loading", run_bench_lora},
     Benchmark{"serve", "TTFT, TPOT, ITL and throughput of any OpenAI server", run_bench_serve},
     Benchmark{"startup", "process start to first token", run_bench_startup},
 };

@@ -37,7 +37,8 @@ void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
   app.add_option(
          "--input", flags.input,
          R"(Prompts, one JSON per line: {"prompt": "..."}, {"messages": [...]}, )"
-         R"({"prompt_token_ids": [...]} or "..."; objects may have "id" and sampling fields)")
+         R"({"prompt_token_ids": [...]} or "..."; objects may have "id", "lora" (an adapter's name) )"
+         "and sampling fields")
       ->required()
       ->type_name("FILE");
   app.add_option("--output", flags.output,
@@ -52,24 +53,36 @@ void add_generate_flags(CLI::App& app, GenerateFlags& flags) {
       ->type_name("N")
       ->group("Sampling");
   add_engine_flags(app, flags.engine);
+  add_lora_flag(app, flags.engine.lora);
+  add_lora_modules_flags(app, flags.engine.lora, flags.engine.config);
 }
 
 // What must be the same for a run to be resumed.
 Json run_identity(const GenerateFlags& flags, const PromptFileScan& scan) {
   const EngineConfig& config = flags.engine.config;
-  return {{"num_prompts", scan.num_prompts},
-          {"input_bytes", scan.num_bytes},
-          {"input_fingerprint", fmt::format("{:016x}", scan.fingerprint)},
-          {"model", config.model},
-          {"tokenizer", config.tokenizer},
-          {"dtype", config.dtype},
-          {"load_format", config.load_format},
-          {"max_model_len", config.max_model_len},
-          {"chat_template", flags.engine.chat_template},
-          {"generation_config", flags.engine.generation_config},
-          {"override_generation_config", flags.engine.override_generation_config},
-          {"seed", config.seed},
-          {"sampling", flags.sampling}};
+  Json run = {{"num_prompts", scan.num_prompts},
+              {"input_bytes", scan.num_bytes},
+              {"input_fingerprint", fmt::format("{:016x}", scan.fingerprint)},
+              {"model", config.model},
+              {"tokenizer", config.tokenizer},
+              {"dtype", config.dtype},
+              {"load_format", config.load_format},
+              {"max_model_len", config.max_model_len},
+              {"chat_template", flags.engine.chat_template},
+              {"generation_config", flags.engine.generation_config},
+              {"override_generation_config", flags.engine.override_generation_config},
+              {"seed", config.seed},
+              {"sampling", flags.sampling}};
+  if (!config.enable_lora) {
+    return run;  // as such runs have always been noted
+  }
+  run["lora"] = flags.engine.lora.lora;
+  run["lora_dir"] = config.lora_dir;
+  run["lora_modules"] = Json::object();
+  for (const LoraModule& module : flags.engine.lora.modules) {
+    run["lora_modules"][module.name] = module.path;
+  }
+  return run;
 }
 
 Json summary_json(const ResultStore& store, const GenerateCounts& counts, double seconds,
@@ -99,6 +112,8 @@ GenerateOptions make_options(const GenerateFlags& flags, const LocalModel& model
   GenerateOptions options;
   options.input = flags.input;
   options.seed = flags.engine.config.seed;
+  options.lora = flags.engine.lora.lora;
+  options.model = flags.engine.config.model;
   options.bad_lines = flags.skip_bad_lines ? BadLines::kSkip : BadLines::kRefuse;
   options.params = model.default_params;
   if (const auto applied = apply_sampling_json(flags.sampling, options.params); !applied) {

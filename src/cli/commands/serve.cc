@@ -22,6 +22,7 @@
 #include "cli/signal_watcher.h"
 #include "cli/stats_logger.h"
 #include "cli/version.h"
+#include "engine/adapter_registry.h"
 #include "server/server.h"
 
 namespace quire {
@@ -33,6 +34,7 @@ struct ServeFlags {
   EngineFlags engine;
   ServerConfig server;
   std::vector<std::string> api_key_files;
+  std::vector<std::string> admin_api_key_files;
   std::string log_level = "info";
   bool disable_log_stats = false;
   bool enable_log_requests = false;
@@ -72,6 +74,26 @@ void add_http_flags(CLI::App& app, ServeFlags& flags) {
              "Send usage at the end of every stream");
 }
 
+void add_adapter_flags(CLI::App& app, ServeFlags& flags) {
+  ServerConfig& server = flags.server;
+  add_lora_modules_flags(app, flags.engine.lora, flags.engine.config);
+  app.option_defaults()->group("LoRA");
+  add_switch(
+      app, "enable-runtime-lora", server.enable_runtime_lora,
+      "Let clients load and unload adapters: /v1/load_lora_adapter, /v1/unload_lora_adapter. "
+      "They may name any directory of this machine; see --admin-api-key");
+  app.add_option("--admin-api-key", server.admin_api_keys,
+                 "Key that loading and unloading adapters needs; may be repeated")
+      ->type_name("KEY")
+      ->allow_extra_args(false);
+  app.add_option("--admin-api-key-file", flags.admin_api_key_files,
+                 "File with one such key per line; may be repeated")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  add_human_int(app, "--max-requests-per-adapter", server.max_requests_per_adapter,
+                "Requests of one adapter in flight beyond which new ones get 429; 0: no limit", 0);
+}
+
 void add_limit_flags(CLI::App& app, ServeFlags& flags) {
   ServerConfig& server = flags.server;
   app.option_defaults()->group("Limits");
@@ -109,19 +131,57 @@ void add_log_flags(CLI::App& app, ServeFlags& flags) {
       ->group("Logging");
 }
 
-void read_api_key_files(ServeFlags& flags) {
-  for (const std::string& path : flags.api_key_files) {
+void read_key_files(const std::vector<std::string>& paths, std::vector<std::string>& keys) {
+  for (const std::string& path : paths) {
     std::ifstream file(path);
-    const size_t before = flags.server.api_keys.size();
+    const size_t before = keys.size();
     for (std::string line; std::getline(file, line);) {
       line.erase(line.find_last_not_of(" \t\r") + 1);
       if (!line.empty()) {
-        flags.server.api_keys.push_back(line);
+        keys.push_back(line);
       }
     }
-    if (flags.server.api_keys.size() == before) {
-      throw LoadError("--api-key-file " + path + " holds no key");
+    if (keys.size() == before) {
+      throw LoadError("the key file " + path + " holds no key");
     }
+  }
+}
+
+// Names of requests must be those of one model each.
+void settle_adapters(ServeFlags& flags) {
+  ServerConfig& server = flags.server;
+  const auto& names = server.served_model_names;
+  const auto is_served = [&](const std::string& name) {
+    return std::ranges::find(names, name) != names.end();
+  };
+  for (const LoraModule& module : flags.engine.lora.modules) {
+    if (is_served(module.name)) {
+      throw LoadError("--lora-modules: " + module.name +
+                      " is the base model's name already; choose another, or set "
+                      "--served-model-name");
+    }
+    if (is_served(module.base_model_name)) {
+      server.adapter_parents[module.name] = module.base_model_name;
+    } else if (!module.base_model_name.empty()) {
+      spdlog::warn("adapter {} is listed under {}: its base_model_name {} is not served",
+                   module.name, names.front(), module.base_model_name);
+    }
+  }
+  if (server.enable_runtime_lora && server.admin_api_keys.empty() && server.api_keys.empty()) {
+    spdlog::warn("anyone who reaches this server can load adapters: set --admin-api-key");
+  }
+}
+
+void log_adapters(const EngineFlags& flags, EngineClient& engine) {
+  if (engine.adapters() == nullptr) {
+    return;
+  }
+  for (const AdapterInfo& info : engine.adapters()->list()) {
+    spdlog::info("adapter {} of rank {}, {}, from {}", info.name, info.max_rank,
+                 format_bytes(info.num_bytes), info.path);
+  }
+  if (!flags.config.lora_dir.empty()) {
+    spdlog::info("adapters of other names are looked for in {}", flags.config.lora_dir);
   }
 }
 
@@ -130,8 +190,7 @@ void log_model(const EngineFlags& flags, const EngineInfo& info, double load_s) 
   spdlog::info("quire {} ({})", version_string(), version_commit());
   spdlog::info("model {} ({}, {}), loaded in {:.2f} s from {}", flags.config.model,
                info.architecture, info.dtype, load_s, info.model_path);
-  spdlog::info("device {}, kernels {}, {} threads", info.device, info.kernels,
-               info.num_threads);
+  spdlog::info("device {}, kernels {}, {} threads", info.device, info.kernels, info.num_threads);
   spdlog::info("KV cache {} blocks of {} = {} tokens; max model length {}", info.num_blocks,
                info.block_size, format_count(num_tokens), format_count(info.max_model_len));
   const double concurrency =
@@ -193,6 +252,24 @@ void set_up_log(const std::string& level) {
   spdlog::flush_on(spdlog::level::info);
 }
 
+// After parsing.  Throws LoadError if flags disagree or a key file has no key.
+void settle_flags(ServeFlags& flags) {
+  set_up_log(flags.log_level);
+  if (flags.server.enable_runtime_lora) {
+    if (flags.engine.lora.enable == false) {
+      throw LoadError("--enable-runtime-lora and --no-enable-lora exclude each other");
+    }
+    flags.engine.lora.enable = true;
+  }
+  settle_model(flags.engine);
+  if (flags.server.served_model_names.empty()) {
+    flags.server.served_model_names = {flags.engine.config.model};
+  }
+  read_key_files(flags.api_key_files, flags.server.api_keys);
+  read_key_files(flags.admin_api_key_files, flags.server.admin_api_keys);
+  settle_adapters(flags);
+}
+
 }  // namespace
 
 int run_serve(const CommandArgs& args) {
@@ -201,6 +278,7 @@ int run_serve(const CommandArgs& args) {
   set_up_app(app);
   ServeFlags flags;
   add_http_flags(app, flags);
+  add_adapter_flags(app, flags);
   add_limit_flags(app, flags);
   add_log_flags(app, flags);
   add_engine_flags(app, flags.engine);
@@ -212,9 +290,7 @@ int run_serve(const CommandArgs& args) {
   if (!parse_flags(app, args)) {
     return 0;
   }
-  settle_model(flags.engine);
-  read_api_key_files(flags);
-  set_up_log(flags.log_level);
+  settle_flags(flags);
 
   Shutdown shutdown;
   const SignalWatcher watcher({SIGTERM, SIGINT}, [&](int signal) { shutdown.on_signal(signal); });
@@ -223,11 +299,9 @@ int run_serve(const CommandArgs& args) {
   const EngineInfo& info = model.engine->info();
   log_model(flags.engine, info, seconds_since(start));
   spdlog::info("{}", memory_line(model.engine->device_memory()));
+  log_adapters(flags.engine, *model.engine);
 
   ServerConfig& config = flags.server;
-  if (config.served_model_names.empty()) {
-    config.served_model_names = {flags.engine.config.model};
-  }
   config.chat_template = model.chat_config.source;
   config.limits.vocab_size = info.vocab_size;
   config.default_params = model.default_params;

@@ -10,6 +10,10 @@ PackedWeight cuda_pack_weight(Stream& stream, const PackWeightArgs& args);
 void cuda_gemm(Stream& stream, const GemmArgs& args);
 bool cuda_gated_gemm(Stream& stream, const GatedGemmArgs& args);
 
+int64_t cuda_lora_num_partials(int64_t in_features, int num_tokens);
+void cuda_lora_shrink(Stream& stream, const LoraShrinkArgs& args);
+void cuda_lora_expand(Stream& stream, const LoraExpandArgs& args);
+
 // Elementwise.
 void cuda_rms_norm(Stream& stream, const RmsNormArgs& args);
 void cuda_layer_norm(Stream& stream, const LayerNormArgs& args);

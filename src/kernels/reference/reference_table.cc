@@ -7,6 +7,8 @@ const KernelTable& table() {
       .name = "reference",
       .pack_weight = pack_weight,
       .gemm = gemm,
+      .lora_shrink = lora_shrink,
+      .lora_expand = lora_expand,
       .rms_norm = rms_norm,
       .layer_norm = layer_norm,
       .gated_activation = gated_activation,

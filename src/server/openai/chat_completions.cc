@@ -6,6 +6,7 @@
 #include "server/openai/chat_request.h"
 #include "server/openai/handlers.h"
 #include "server/openai/prompt.h"
+#include "server/openai/served_model.h"
 #include "server/server_context.h"
 
 namespace quire {
@@ -43,14 +44,16 @@ ChatFormat make_format(const ServerContext& context, const ChatCompletionRequest
 
 }  // namespace
 
-PreparedGeneration prepare_chat_completion(ServerContext& context,
-                                           const HttpRequest& http_request) {
+PreparedGeneration prepare_chat_completion(ServerContext& context, const HttpRequest& http_request,
+                                           AdapterReading reading) {
   const Json body = QUIRE_TRY(parse_body(http_request));
   const ChatCompletionRequest request = QUIRE_TRY(read_chat_request(context, body));
   const CommonFields& common = request.common;
   ChatFormat format = make_format(context, request);
   format.id = "chatcmpl-" + http_request.request_id;
-  format.model = QUIRE_TRY(resolve_model(context, common.model));
+  const ServedModel model = QUIRE_TRY(resolve_model(context, common.model, reading));
+  if (model.is_deferred) return std::shared_ptr<Generation>();
+  format.model = model.name;
   format.created_unix_s = std::time(nullptr);
 
   const std::string text = QUIRE_TRY(render_chat(context, request.input));
@@ -63,11 +66,13 @@ PreparedGeneration prepare_chat_completion(ServerContext& context,
   auto sequences = context.input_processor.process({.token_ids = std::move(ids),
                                                     .params = common.params,
                                                     .priority = common.priority,
-                                                    .cache_salt = common.cache_salt});
+                                                    .cache_salt = common.cache_salt,
+                                                    .adapter = model.adapter});
   if (!sequences) return Unexpected{in_chat_terms(sequences.error())};
   format.num_choices = static_cast<int>(sequences->size());
   auto generation = std::make_shared<Generation>(
-      context, std::make_unique<ChatFormatter>(std::move(format)), http_request.arrival_time_s);
+      context, std::make_unique<ChatFormatter>(std::move(format)), http_request.arrival_time_s,
+      model.adapter != nullptr ? model.name : "");
   generation->add_prompt(std::move(*sequences));
   return generation;
 }

@@ -8,6 +8,7 @@
 #include "server/openai/fields.h"
 #include "server/openai/handlers.h"
 #include "server/openai/prompt.h"
+#include "server/openai/served_model.h"
 #include "server/server_context.h"
 
 namespace quire {
@@ -146,13 +147,15 @@ void apply_echo(CommonFields& common, CompletionFormat& format) {
 
 }  // namespace
 
-PreparedGeneration prepare_completion(ServerContext& context, const HttpRequest& http_request) {
+PreparedGeneration prepare_completion(ServerContext& context, const HttpRequest& http_request,
+                                      AdapterReading reading) {
   const Json body = QUIRE_TRY(parse_body(http_request));
   CompletionRequest request = QUIRE_TRY(read_request(context, body));
   CommonFields& common = request.common;
-  std::string model = QUIRE_TRY(resolve_model(context, common.model));
+  const ServedModel model = QUIRE_TRY(resolve_model(context, common.model, reading));
+  if (model.is_deferred) return std::shared_ptr<Generation>();
   CompletionFormat format{.id = "cmpl-" + http_request.request_id,
-                          .model = std::move(model),
+                          .model = model.name,
                           .created_unix_s = std::time(nullptr),
                           .stream = common.stream,
                           .stream_options = common.stream_options,
@@ -174,13 +177,14 @@ PreparedGeneration prepare_completion(ServerContext& context, const HttpRequest&
     PromptInput input{.token_ids = std::move(ids),
                       .params = common.params,
                       .priority = common.priority,
-                      .cache_salt = common.cache_salt};
+                      .cache_salt = common.cache_salt,
+                      .adapter = model.adapter};
     sequences.push_back(QUIRE_TRY(context.input_processor.process(std::move(input))));
     format.num_choices += static_cast<int>(sequences.back().size());
   }
   auto generation = std::make_shared<Generation>(
       context, std::make_unique<CompletionFormatter>(std::move(format)),
-      http_request.arrival_time_s);
+      http_request.arrival_time_s, model.adapter != nullptr ? model.name : "");
   for (auto& prompt_sequences : sequences) generation->add_prompt(std::move(prompt_sequences));
   return generation;
 }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/expected.h"
+#include "server/adapter_reading.h"
 #include "server/generation.h"
 #include "server/http.h"
 
@@ -12,13 +13,19 @@ namespace quire {
 
 struct ServerContext;
 
+// Null if the request's adapter is to be read first, and that is not allowed here.
 using PreparedGeneration = Expected<std::shared_ptr<Generation>, RequestError>;
 
-PreparedGeneration prepare_completion(ServerContext& context, const HttpRequest& request);
-PreparedGeneration prepare_chat_completion(ServerContext& context, const HttpRequest& request);
+PreparedGeneration prepare_completion(ServerContext& context, const HttpRequest& request,
+                                      AdapterReading reading);
+PreparedGeneration prepare_chat_completion(ServerContext& context, const HttpRequest& request,
+                                           AdapterReading reading);
 
 HttpResponse get_models(ServerContext& context, const HttpRequest& request);
 HttpResponse get_model(ServerContext& context, const HttpRequest& request);
+
+HttpResponse post_load_lora_adapter(ServerContext& context, const HttpRequest& request);
+HttpResponse post_unload_lora_adapter(ServerContext& context, const HttpRequest& request);
 
 HttpResponse post_tokenize(ServerContext& context, const HttpRequest& request);
 HttpResponse post_detokenize(ServerContext& context, const HttpRequest& request);

@@ -29,7 +29,7 @@ HttpResponse get_metrics(ServerContext& context, const HttpRequest&) {
   const ServerGauges gauges{.num_connections = context.num_connections.load(),
                             .num_exchanges = context.num_exchanges.load()};
   return {.content_type = "text/plain; version=0.0.4; charset=utf-8",
-          .body = context.metrics.expose(context.engine, gauges)};
+          .body = context.metrics.expose(context.engine, gauges, context.adapter_usage)};
 }
 
 }  // namespace quire

@@ -1,7 +1,5 @@
 #include "server/openai/prompt.h"
 
-#include <algorithm>
-
 #include "server/openai/errors.h"
 #include "server/server_context.h"
 
@@ -20,14 +18,6 @@ bool is_json(std::string_view content_type) {
 Expected<Json, RequestError> parse_body(const HttpRequest& request) {
   if (!is_json(request.header("content-type"))) return Unexpected{unsupported_content_type()};
   return parse_json_object(request.body);
-}
-
-Expected<std::string, RequestError> resolve_model(const ServerContext& context,
-                                                  const std::string& model) {
-  const auto& names = context.config.served_model_names;
-  if (model.empty()) return names.front();
-  if (std::ranges::find(names, model) == names.end()) return Unexpected{model_not_found(model)};
-  return model;
 }
 
 Expected<void, RequestError> truncate_prompt(const ServerContext& context,

@@ -20,10 +20,6 @@ struct ServerContext;
 // The body of a POST; fails with 415 or 400.
 Expected<Json, RequestError> parse_body(const HttpRequest& request);
 
-// The name to report for `model` (empty = the first one); fails with 404 if it is not served.
-Expected<std::string, RequestError> resolve_model(const ServerContext& context,
-                                                  const std::string& model);
-
 struct EncodeOptions {
   bool add_special_tokens = true;
   std::optional<int>

@@ -6,6 +6,7 @@
 #include "server/openai/fields.h"
 #include "server/openai/handlers.h"
 #include "server/openai/prompt.h"
+#include "server/openai/served_model.h"
 #include "server/server_context.h"
 
 namespace quire {
@@ -13,18 +14,17 @@ namespace {
 
 using TextOrError = Expected<std::string, RequestError>;
 
-Expected<void, RequestError> check_model_and_tokenizer(const ServerContext& context,
-                                                       Fields& fields) {
+Expected<void, RequestError> check_model_and_tokenizer(ServerContext& context, Fields& fields) {
   std::string model;
   fields.read("model", model);
   if (fields.error()) return Unexpected{*fields.error()};
-  QUIRE_TRY(resolve_model(context, model));
+  QUIRE_TRY(check_model(context, model));
   if (context.text.tokenizer == nullptr)
     return Unexpected{invalid_param("", "The model has no tokenizer.")};
   return {};
 }
 
-TextOrError tokenize(const ServerContext& context, const HttpRequest& request) {
+TextOrError tokenize(ServerContext& context, const HttpRequest& request) {
   const Json body = QUIRE_TRY(parse_body(request));
   Fields fields(body);
   QUIRE_TRY(check_model_and_tokenizer(context, fields));
@@ -57,7 +57,7 @@ TextOrError tokenize(const ServerContext& context, const HttpRequest& request) {
                     {"token_strs", std::move(strings)}});
 }
 
-TextOrError detokenize(const ServerContext& context, const HttpRequest& request) {
+TextOrError detokenize(ServerContext& context, const HttpRequest& request) {
   const Json body = QUIRE_TRY(parse_body(request));
   Fields fields(body);
   QUIRE_TRY(check_model_and_tokenizer(context, fields));

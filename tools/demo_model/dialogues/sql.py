@@ -37,7 +37,7 @@ def _value(rng, column):
     return rng.choice(VALUES[column])
 
 
-def _condition(rng, text, number):
+def condition(rng, text, number):
     """(English with its connecting word, SQL after WHERE)."""
     roll = rng.random()
     if roll < 0.15 and "age" in number:
@@ -66,7 +66,7 @@ def _task(rng, table, text, number):
     """(what to do in English, the query)."""
     kind = rng.randrange(14)
     column, num = rng.choice(text), rng.choice(number)
-    english, where = _condition(rng, text, number)
+    english, where = condition(rng, text, number)
     select = spin(rng, "{select|list|find|get|show|return}")
     if kind == 0:
         return f"{select} all {table}", f"SELECT * FROM {table};"

@@ -129,7 +129,7 @@ EXTRA = {"unit": {"type": "string", "enum": ["celsius", "fahrenheit"]}}
 REFUSE = "{I am sorry, but I have no function for that.|None of my functions can do that, I am sorry.|I have no function that can do that.}"
 
 
-def _instance(rng, key):
+def instance(rng, key):
     """(schema, question, arguments, result, answer) with names varied consistently."""
     description, properties, make = TOOLS[key]
     question, arguments, result, answer = make(rng)
@@ -151,8 +151,8 @@ def _instance(rng, key):
 def tool_calls(rng):
     """(messages, tools)"""
     key = rng.choice(list(TOOLS))
-    schema, question, arguments, result, answer = _instance(rng, key)
-    others = [_instance(rng, k)[0] for k in rng.sample([k for k in TOOLS if k != key], rng.choice([0, 0, 1, 1, 2, 3]))]
+    schema, question, arguments, result, answer = instance(rng, key)
+    others = [instance(rng, k)[0] for k in rng.sample([k for k in TOOLS if k != key], rng.choice([0, 0, 1, 1, 2, 3]))]
     tools = [schema] + others
     rng.shuffle(tools)
     roll = rng.random()

@@ -4,6 +4,7 @@
 #include "kernels/cpu/generic/attention.h"
 #include "kernels/cpu/generic/elementwise.h"
 #include "kernels/cpu/generic/gemm.h"
+#include "kernels/cpu/generic/lora.h"
 #include "kernels/cpu/generic/sampling.h"
 #include "kernels/kernel_table.h"
 #include "kernels/reference/reference.h"
@@ -16,6 +17,8 @@ KernelTable make_table(const char* name) {
       .name = name,
       .pack_weight = WeightPacker<V>::pack,
       .gemm = gemm<V>,
+      .lora_shrink = Lora<V>::shrink,
+      .lora_expand = Lora<V>::expand,
       .rms_norm = Elementwise<V>::rms_norm,
       .layer_norm = Elementwise<V>::layer_norm,
       .gated_activation = Elementwise<V>::gated_activation,

@@ -1,0 +1,124 @@
+#include "engine/adapter_batch.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/lora_adapter.h"
+
+namespace quire {
+namespace {
+
+constexpr int64_t kTileWords = sizeof(LoraTile) / sizeof(int32_t);
+
+// Every adapter's last tile may be short.
+int max_tiles(const AdapterBatchConfig& config, int max_tokens) {
+  return std::min(max_tokens, config.max_num_seqs + max_tokens / kLoraTileTokens);
+}
+
+int64_t tiles_bytes(const AdapterBatchConfig& config, int max_tokens) {
+  return MirroredArena::space(1, DType::kI32) +
+         MirroredArena::space(max_tiles(config, max_tokens) * kTileWords, DType::kI32) +
+         MirroredArena::space(max_tokens, DType::kI32);
+}
+
+}  // namespace
+
+AdapterBatch::AdapterBatch(const AdapterBatchConfig& config, const Device& device)
+    : config_(config),
+      arena_(device,
+             tiles_bytes(config, config.max_num_tokens) + tiles_bytes(config, config.max_num_seqs)),
+      tokens_(take_tiles(config, config.max_num_tokens)),
+      logit_rows_(take_tiles(config, config.max_num_seqs)) {}
+
+AdapterBatch::Tiles AdapterBatch::take_tiles(const AdapterBatchConfig& config, int max_tokens) {
+  Tiles tiles{.num_tiles = arena_.take({1}, DType::kI32),
+              .tiles = arena_.take({max_tiles(config, max_tokens), kTileWords}, DType::kI32),
+              .tokens = arena_.take({max_tokens}, DType::kI32),
+              .batch = {.arena = config.arena, .dtype = config.dtype}};
+  tiles.batch.num_tiles = tiles.num_tiles.device();
+  tiles.batch.tiles = tiles.tiles.device();
+  tiles.batch.tokens = tiles.tokens.device();
+  return tiles;
+}
+
+bool AdapterBatch::build(const SchedulerOutput& step, std::span<RequestRow* const> rows) {
+  find_spans(step, rows);
+  if (spans_.empty()) return false;
+  std::ranges::sort(spans_, {},
+                    [](const Span& span) { return std::pair(span.directory, span.first_token); });
+  arena_.flip();
+  fill(tokens_, [](const Span& span, const auto& add) {
+    for (int i = 0; i < span.num_tokens; ++i) add(span.first_token + i);
+  });
+  fill(logit_rows_, [](const Span& span, const auto& add) {
+    if (span.logit_row >= 0) add(span.logit_row);
+  });
+  return true;
+}
+
+void AdapterBatch::find_spans(const SchedulerOutput& step, std::span<RequestRow* const> rows) {
+  spans_.clear();
+  int first_token = 0;
+  int num_logit_rows = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const ScheduledRow& scheduled = step.rows[i];
+    const int logit_row = scheduled.samples ? num_logit_rows++ : -1;
+    const auto& adapter = rows[i]->request->adapter;
+    if (adapter) {
+      const int num_before = std::clamp(adapter->first_token - scheduled.num_computed_tokens, 0,
+                                        scheduled.num_scheduled_tokens);
+      if (num_before < scheduled.num_scheduled_tokens) {
+        const AdapterLayout& layout = adapter->weights->layout();
+        const AdapterAddress address(layout, *rows[i]->adapter_place, config_.block_bytes);
+        spans_.push_back({.directory = address.of(layout.directory),
+                          .rank = adapter->weights->max_rank(),
+                          .first_token = first_token + num_before,
+                          .num_tokens = scheduled.num_scheduled_tokens - num_before,
+                          .logit_row = logit_row});
+      }
+    }
+    first_token += scheduled.num_scheduled_tokens;
+  }
+}
+
+template <typename ForEachRow>
+void AdapterBatch::fill(Tiles& tiles, const ForEachRow& for_each_row) {
+  auto* tokens = tiles.tokens.host().as<int32_t>();
+  auto* tile = tiles.tiles.host().as<LoraTile>();
+  int num_tokens = 0;
+  int num_tiles = 0;
+  int max_rank = 0;
+  int64_t last_directory = -1;
+  for (const Span& span : spans_) {
+    for_each_row(span, [&](int token) {
+      const bool goes_on =
+          span.directory == last_directory && tile[num_tiles - 1].count < kLoraTileTokens;
+      if (!goes_on) {
+        tile[num_tiles++] = {
+            .parts = span.directory, .begin = num_tokens, .count = 0, .rank = span.rank};
+      }
+      last_directory = span.directory;
+      ++tile[num_tiles - 1].count;
+      tokens[num_tokens++] = token;
+      max_rank = std::max(max_rank, span.rank);
+    });
+  }
+  *tiles.num_tiles.host().as<int32_t>() = num_tiles;
+  tiles.batch.max_num_tiles = num_tiles;
+  tiles.batch.max_num_tokens = num_tokens;
+  tiles.batch.max_rank = max_rank;
+}
+
+void AdapterBatch::set_recorded(int num_seqs) {
+  for (Tiles* tiles : {&tokens_, &logit_rows_}) {
+    tiles->batch.max_num_tiles = num_seqs;
+    tiles->batch.max_num_tokens = num_seqs;
+    tiles->batch.max_rank = config_.max_rank;
+  }
+}
+
+void AdapterBatch::upload(Stream& stream) const {
+  if (!stream.device().is_host()) arena_.upload(stream);
+}
+
+}  // namespace quire

@@ -1,0 +1,141 @@
+#include "engine/llm_chat.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace quire {
+namespace {
+
+using Json = nlohmann::ordered_json;  // templates print objects in the order of their keys
+
+RequestError bad_chat(const char* param, const std::string& message) {
+  return {.code = {}, .param = param, .message = std::string(param) + " " + message};
+}
+
+// `text` as JSON of the wanted kind; null if it is empty.
+Expected<Json, RequestError> parse(const char* param, const std::string& text,
+                                   Json::value_t wanted) {
+  if (text.empty()) return Json();
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.type() != wanted) {
+    const char* kind = wanted == Json::value_t::array ? "array" : "object";
+    return Unexpected{bad_chat(param, std::string("must be the JSON of an ") + kind + ".")};
+  }
+  return json;
+}
+
+bool is_text_part(const Json& part) {
+  return part.is_object() && part.contains("text") && part["text"].is_string();
+}
+
+// Content in the form that the template reads: a string, or a list of parts.
+Expected<Json, RequestError> content_for_template(const Json& content, bool as_parts) {
+  if (content.is_string()) {
+    if (!as_parts) return content;
+    return Json::array({{{"type", "text"}, {"text", content}}});
+  }
+  if (!content.is_array() || as_parts) return content;
+  std::string joined;
+  for (const Json& part : content) {
+    const bool is_string = part.is_string();
+    if (!is_string && !is_text_part(part)) {
+      return Unexpected{bad_chat("messages", "has a content part that is not text.")};
+    }
+    if (&part != &content.front()) joined += '\n';
+    joined += (is_string ? part : part["text"]).get_ref<const std::string&>();
+  }
+  return Json(std::move(joined));
+}
+
+// Templates read the arguments of a call as an object; OpenAI's API writes them as JSON text.
+void parse_call_arguments(Json& message) {
+  const auto calls = message.find("tool_calls");
+  if (calls == message.end() || !calls->is_array()) return;
+  for (Json& call : *calls) {
+    if (!call.is_object() || !call.contains("function")) continue;
+    Json& function = call["function"];
+    if (!function.is_object() || !function.contains("arguments")) continue;
+    Json& arguments = function["arguments"];
+    if (!arguments.is_string()) continue;
+    Json parsed = Json::parse(arguments.get_ref<const std::string&>(), nullptr, false);
+    if (parsed.is_object()) arguments = std::move(parsed);
+  }
+}
+
+Expected<Json, RequestError> messages_for_template(const ChatPrompt& chat, bool as_parts) {
+  Json messages = QUIRE_TRY(parse("messages", chat.messages, Json::value_t::array));
+  if (messages.empty()) return Unexpected{bad_chat("messages", "must not be empty.")};
+  for (Json& message : messages) {
+    if (!message.is_object() || !message.contains("role") || !message["role"].is_string()) {
+      return Unexpected{bad_chat("messages", "must hold objects with a role.")};
+    }
+    if (message.contains("content")) {
+      message["content"] = QUIRE_TRY(content_for_template(message["content"], as_parts));
+    }
+    parse_call_arguments(message);
+  }
+  return messages;
+}
+
+std::string text_of_content(const Json& message) {
+  const Json content = message.value("content", Json());
+  if (content.is_string()) return content.get<std::string>();
+  if (content.is_array() && !content.empty() && is_text_part(content.back())) {
+    return content.back()["text"].get<std::string>();
+  }
+  return {};
+}
+
+// The rendered text up to the end of the last message's content, with the space that follows it
+// there.  Source: transformers, apply_chat_template's continue_final_message.
+Expected<std::string, RequestError> cut_after_final_message(std::string rendered,
+                                                            const Json& messages) {
+  constexpr const char* kSpace = " \t\r\n\f\v";
+  std::string content = text_of_content(messages.back());
+  content.erase(0, content.find_first_not_of(kSpace));
+  const std::string stripped = content.substr(0, content.find_last_not_of(kSpace) + 1);
+  const size_t place = stripped.empty() ? std::string::npos : rendered.rfind(stripped);
+  if (place == std::string::npos) {
+    return Unexpected{bad_chat("continue_final_message",
+                               "needs a final message whose content the chat template shows.")};
+  }
+  const bool keeps_space = rendered.compare(place, content.size(), content) == 0;
+  rendered.resize(place + (keeps_space ? content.size() : stripped.size()));
+  return rendered;
+}
+
+}  // namespace
+
+Expected<std::string, RequestError> render_chat_prompt(const ChatTemplate& chat_template,
+                                                       const ChatTemplateConfig& special,
+                                                       const ChatPrompt& chat) {
+  if (chat.continue_final_message && chat.add_generation_prompt) {
+    return Unexpected{
+        bad_chat("continue_final_message", "and add_generation_prompt must not both be true.")};
+  }
+  const Json messages = QUIRE_TRY(messages_for_template(chat, chat_template.wants_content_parts()));
+  const Json tools = QUIRE_TRY(parse("tools", chat.tools, Json::value_t::array));
+  const Json further =
+      QUIRE_TRY(parse("template_kwargs", chat.template_kwargs, Json::value_t::object));
+  Json variables = {
+      {"messages", messages},           {"tools", tools.empty() ? Json() : tools},
+      {"documents", nullptr},           {"add_generation_prompt", chat.add_generation_prompt},
+      {"bos_token", special.bos_token}, {"eos_token", special.eos_token},
+      {"pad_token", special.pad_token}, {"unk_token", special.unk_token}};
+  for (const auto& [name, value] : further.items()) {
+    if (name != "messages" && name != "tools") variables[name] = value;
+  }
+  std::string rendered = QUIRE_TRY(chat_template.render(variables));
+  if (!chat.continue_final_message) return rendered;
+  return cut_after_final_message(std::move(rendered), messages);
+}
+
+std::string chat_messages_json(const std::vector<ChatMessage>& messages) {
+  Json json = Json::array();
+  for (const ChatMessage& message : messages) {
+    json.push_back({{"role", message.role}, {"content", message.content}});
+  }
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace quire

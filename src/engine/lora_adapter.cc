@@ -1,0 +1,146 @@
+#include "engine/lora_adapter.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "nn/build_context.h"
+#include "tensor/uploader.h"
+
+namespace quire {
+namespace {
+
+AdapterLayout lay_out(const PeftAdapter& peft, const LoraModelShape& shape) {
+  std::vector<AdapterPartShape> parts;
+  for (const PeftPart& part : peft.parts()) {
+    const LoraTarget& target = shape.targets[part.target];
+    parts.push_back({.rank = part.rank,
+                     .a_bytes = target.in_features * size_of(shape.dtype),
+                     .b_bytes = target.out_features * size_of(shape.dtype)});
+  }
+  return lay_out_adapter(parts, static_cast<int>(shape.targets.size()), shape.block_bytes);
+}
+
+BlockHash content_of(const PeftAdapter& peft) {
+  const std::array<uint8_t, 16> digest = peft.content_hash();
+  BlockHash hash;
+  std::memcpy(&hash.low, digest.data(), sizeof(hash.low));
+  std::memcpy(&hash.high, digest.data() + sizeof(hash.low), sizeof(hash.high));
+  return hash;
+}
+
+}  // namespace
+
+LoraAdapter::LoraAdapter(const std::string& directory, const LoraModelShape& shape, int max_rank)
+    : shape_(shape),
+      peft_(directory, shape.targets, {.max_rank = max_rank}),
+      layout_(lay_out(peft_, shape)),
+      content_(content_of(peft_)) {
+  if (shape.device->is_host()) return;
+  image_ = Buffer::staging(static_cast<int64_t>(layout_.used_bytes.size()) * shape.block_bytes,
+                           *shape.device);
+  for (size_t i = 0; i < layout_.parts.size(); ++i) {
+    write_rows(i, [&](const AdapterSpot& spot) { return image_at(spot); });
+  }
+}
+
+// Adapters of equal content are one to the arena and the caches.
+AdapterExtent LoraAdapter::extent() const {
+  AdapterExtent extent = layout_.extent;
+  extent.id = content_.low;
+  return extent;
+}
+
+bool LoraAdapter::changes_head() const {
+  return std::ranges::any_of(
+      peft_.parts(), [&](const PeftPart& part) { return shape_.targets[part.target].is_head; });
+}
+
+std::byte* LoraAdapter::image_at(const AdapterSpot& spot) const {
+  return image_.data() + spot.block * shape_.block_bytes + spot.offset;
+}
+
+template <typename To>
+void LoraAdapter::write_rows(size_t part, const To& to) const {
+  const PeftPart& peft = peft_.parts()[part];
+  const LoraTarget& target = shape_.targets[peft.target];
+  const AdapterLayout::Part& laid = layout_.parts[part];
+  const int64_t b_element = size_of(peft.b.dtype);
+  for (int j = 0; j < peft.rank; ++j) {
+    const auto row = static_cast<size_t>(j);
+    convert_elements({.from = peft.a.rows_view(j, 1).as<std::byte>(),
+                      .from_dtype = peft.a.dtype,
+                      .to = to(laid.a[row]),
+                      .to_dtype = shape_.dtype,
+                      .count = target.in_features});
+    convert_elements({.from = peft.b.as<std::byte>() + j * b_element,
+                      .from_dtype = peft.b.dtype,
+                      .from_step = peft.rank,
+                      .to = to(laid.b[row]),
+                      .to_dtype = shape_.dtype,
+                      .count = target.out_features,
+                      .order = target.output_order});
+  }
+}
+
+// The first directory_bytes of each block, one after the other.
+std::vector<std::byte> LoraAdapter::directory_image(const AdapterAddress& address) const {
+  std::vector<int64_t> begins;
+  int64_t size = 0;
+  for (const int32_t bytes : layout_.directory_bytes) {
+    begins.push_back(size);
+    size += bytes;
+  }
+  std::vector<std::byte> image(static_cast<size_t>(size));
+  const auto write = [&](const AdapterSpot& spot, size_t index, const auto& value) {
+    const auto offset = static_cast<size_t>(begins[static_cast<size_t>(spot.block)] + spot.offset);
+    std::memcpy(image.data() + offset + index * sizeof(value), &value, sizeof(value));
+  };
+  for (size_t i = 0; i < layout_.parts.size(); ++i) {
+    const PeftPart& peft = peft_.parts()[i];
+    const AdapterLayout::Part& laid = layout_.parts[i];
+    write(layout_.directory, peft.target,
+          LoraPart{.rows = address.of(laid.rows), .rank = peft.rank, .scale = peft.scale});
+    for (size_t j = 0; j < laid.a.size(); ++j) {
+      write(laid.rows, j, LoraRow{.a = address.of(laid.a[j]), .b = address.of(laid.b[j])});
+    }
+  }
+  return image;
+}
+
+void LoraAdapter::load(Stream& stream, std::byte* arena, const AdapterPlace& place) const {
+  const AdapterAddress address(layout_, place, shape_.block_bytes);
+  const std::vector<std::byte> directory = directory_image(address);
+  const bool is_host = shape_.device->is_host();
+  int64_t begin = 0;
+  for (size_t block = 0; block < layout_.used_bytes.size(); ++block) {
+    const int64_t directory_bytes = layout_.directory_bytes[block];
+    const AdapterSpot start{.block = static_cast<int32_t>(block), .offset = 0};
+    std::byte* to = arena + address.of(start);
+    if (directory_bytes > 0) {
+      HostRows rows;
+      rows.data = directory.data() + begin;
+      rows.rows = 1;
+      rows.row_bytes = rows.stride_bytes = directory_bytes;
+      if (is_host) {
+        std::memcpy(to, rows.data, static_cast<size_t>(directory_bytes));
+      } else {
+        stream.uploader().upload(to, rows);
+      }
+    }
+    begin += directory_bytes;
+    const int64_t row_bytes = layout_.used_bytes[block] - directory_bytes;
+    if (!is_host && row_bytes > 0) {
+      stream.copy(to + directory_bytes, image_at(start) + directory_bytes, row_bytes);
+    }
+  }
+  if (!is_host) return;
+  stream.pool().parallel_for(
+      static_cast<int64_t>(layout_.parts.size()), 1, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) {
+          write_rows(static_cast<size_t>(i),
+                     [&](const AdapterSpot& spot) { return arena + address.of(spot); });
+        }
+      });
+}
+
+}  // namespace quire

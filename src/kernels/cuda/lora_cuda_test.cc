@@ -1,0 +1,134 @@
+#include "kernels/cuda/cuda_test_support.h"
+#include "kernels/lora_test_support.h"
+
+namespace quire {
+namespace {
+
+// A LoraTestBatch and its arena on the device.
+struct DeviceBatch {
+  template <typename Upload>
+  DeviceBatch(const LoraTestArena& from, const LoraTestBatch& host, const Upload& upload,
+              Stream& stream)
+      : arena(from.arena().num_bytes(), *cuda_device()),
+        num_tiles(upload(host.batch.num_tiles)),
+        tiles(upload(host.batch.tiles)),
+        tokens(upload(host.batch.tokens)),
+        batch(host.batch) {
+    stream.copy(arena.data(), from.arena().data(), arena.num_bytes());
+    stream.synchronize();
+    batch.arena = arena.data();
+    batch.num_tiles = num_tiles.view();
+    batch.tiles = tiles.view();
+    batch.tokens = tokens.view();
+  }
+  Buffer arena;
+  Tensor num_tiles, tiles, tokens;
+  LoraBatch batch;
+};
+
+struct LoraCase {
+  LoraTestShape shape;
+  std::vector<std::vector<int>> ranks;
+  std::vector<int> adapters;  // of each token
+  bool is_recorded = false;   // launched for more tiles and ranks than there are
+};
+
+class CudaLora : public CudaTest {
+ protected:
+  void expect_same_as_reference(Random& random, const LoraCase& c, DType out_dtype) {
+    const LoraTestArena arena(random, c.shape, c.ranks);
+    LoraTestBatch host(arena, c.adapters);
+    const auto num_tokens = static_cast<int64_t>(c.adapters.size());
+    int64_t out_size = 0;
+    for (const int64_t size : c.shape.out_features) out_size += size;
+    const Tensor x = rounded(random.tensor(num_tokens, c.shape.in_features).view(), c.shape.dtype);
+    const Tensor out = rounded(random.tensor(num_tokens, out_size).view(), out_dtype);
+    const Tensor expected =
+        add_adapters(reference_table(), *host_stream, c, host.batch, x.view(), out.view(),
+                     Tensor(host.sums_shape(c.shape, 1), DType::kF32));
+
+    if (c.is_recorded) {
+      host.batch.max_rank = 512;
+      host.batch.max_num_tiles += 7;
+      host.batch.max_num_tokens += 5;
+    }
+    const DeviceBatch device(
+        arena, host, [&](const TensorView& view) { return upload(view); }, *stream);
+    const Tensor device_x = upload(x.view(), c.shape.dtype);
+    const Tensor device_out = upload(out.view(), out_dtype);
+    const int64_t num_partials =
+        table->lora_num_partials(c.shape.in_features, host.batch.max_num_tokens);
+    run(*table, *stream, c, device.batch, device_x.view(), device_out.view(),
+        poisoned(host.sums_shape(c.shape, num_partials), DType::kF32));
+    const double tolerance = out_dtype == DType::kF32 && c.shape.dtype == DType::kF32 ? 1e-5
+                             : c.shape.dtype == DType::kBF16                          ? 1e-2
+                                                                                      : 2e-3;
+    EXPECT_LT(relative_error(download(device_out.view()).view(), expected.view()), tolerance)
+        << to_string(c.shape.dtype) << ", " << num_tokens << " tokens, " << c.shape.in_features
+        << " features";
+  }
+
+  static void run(const KernelTable& kernels, Stream& stream, const LoraCase& c,
+                  const LoraBatch& batch, const TensorView& x, const TensorView& out,
+                  const Tensor& sums) {
+    kernels.lora_shrink(stream, {.x = x,
+                                 .batch = &batch,
+                                 .num_parts = static_cast<int>(c.shape.out_features.size()),
+                                 .sums = sums.view()});
+    kernels.lora_expand(stream, {.sums = sums.view(),
+                                 .batch = &batch,
+                                 .part_out_features = c.shape.out_features,
+                                 .out = out});
+    stream.synchronize();
+  }
+  static Tensor add_adapters(const KernelTable& kernels, Stream& stream, const LoraCase& c,
+                             const LoraBatch& batch, const TensorView& x, const TensorView& out,
+                             const Tensor& sums) {
+    Tensor result = copy(out);
+    run(kernels, stream, c, batch, x, result.view(), sums);
+    return result;
+  }
+};
+
+TEST_F(CudaLora, AgreesWithTheReference) {
+  Random random(41);
+  constexpr DType kTypes[] = {DType::kBF16, DType::kF16, DType::kF32};
+  for (int i = 0; i < 60; ++i) {
+    LoraCase c;
+    const bool odd = i % 5 == 4;  // sizes that do not divide into vectors
+    c.shape = {.dtype = kTypes[i % 3],
+               .in_features = odd ? random.between(1, 900) : 8 * random.between(1, 300),
+               .out_features = {}};
+    const int num_parts = random.between(1, 3);
+    for (int p = 0; p < num_parts; ++p) {
+      c.shape.out_features.push_back(odd ? random.between(1, 700) : 8 * random.between(1, 90));
+    }
+    const int num_adapters = random.between(1, 6);
+    for (int a = 0; a < num_adapters; ++a) {
+      std::vector<int>& ranks = c.ranks.emplace_back();
+      for (int p = 0; p < num_parts; ++p) ranks.push_back(random.between(0, i % 4 == 0 ? 90 : 20));
+      ranks[0] = std::max(ranks[0], 1);
+    }
+    const int num_tokens = random.between(1, i % 6 == 0 ? 300 : 40);
+    for (int t = 0; t < num_tokens; ++t) {
+      c.adapters.push_back(random.between(-1, num_adapters - 1));
+    }
+    c.adapters[0] = 0;
+    c.is_recorded = i % 2 == 1;
+    expect_same_as_reference(random, c, i % 4 < 2 ? c.shape.dtype : DType::kF32);
+  }
+}
+
+TEST_F(CudaLora, ServesTheShapesOfALargeModel) {
+  Random random(42);
+  for (const int num_tokens : {1, 33, 700}) {
+    LoraCase c;
+    c.shape = {.dtype = DType::kBF16, .in_features = 4096, .out_features = {4096, 1024, 1024}};
+    c.ranks = {{16, 16, 16}, {512, 1, 0}, {64, 64, 64}};
+    for (int t = 0; t < num_tokens; ++t) c.adapters.push_back(t % 3);
+    expect_same_as_reference(random, c, DType::kBF16);
+  }
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,84 @@
+// Low-rank additions to a product, each token by its own adapter: out += scale * B * (A * x).
+//
+// An adapter is a set of rank rows: row j of a matrix's A and column j of its B, each contiguous,
+// anywhere in one arena, so that no rank is padded and no adapter needs room in one piece.
+// Sources: Hu et al. 2021, arXiv:2106.09685; grouping by adapter after Punica (arXiv:2310.18547),
+// weights in pages beside the KV cache after S-LoRA (arXiv:2311.03285).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "tensor/stream.h"
+#include "tensor/tensor.h"
+
+namespace quire {
+
+inline constexpr int kMaxLoraRank = 512;  // PEFT's adapters end there; bounds memory on the stack
+inline constexpr int kMaxLoraParts = 4;   // matrices that one Linear stacks
+inline constexpr int kLoraTileTokens = 16;
+
+// Where one rank row is: bytes from the start of the arena.  In the arena.
+struct LoraRow {
+  int64_t a = 0;  // [in_features]
+  int64_t b = 0;  // [out_features]
+};
+// One matrix of an adapter; an adapter is an array of these, by target.  In the arena.
+struct LoraPart {
+  int64_t rows = 0;  // of LoraRow[rank], in bytes from the start of the arena
+  int32_t rank = 0;  // 0: the adapter leaves the matrix as it is
+  float scale = 0.0F;
+};
+// Tokens of one adapter that are worked on together.
+struct LoraTile {
+  int64_t parts = 0;  // of the adapter's LoraParts, in bytes from the start of the arena
+  int32_t begin = 0;  // in LoraBatch::tokens
+  int32_t count = 0;  // 1 .. kLoraTileTokens
+  int32_t rank = 0;   // the largest of the adapter
+  int32_t unused = 0;
+};
+
+// The adapters of one step's tokens.
+struct LoraBatch {
+  const std::byte* arena = nullptr;
+  DType dtype = DType::kF32;  // of the rows
+  int max_rank = 0;           // no adapter of the step has more
+  int max_num_tiles = 0;      // sizes launches that are recorded
+  int max_num_tokens = 0;
+  TensorView num_tiles = {};  // [1] i32
+  TensorView tiles = {};      // LoraTile[num_tiles]
+  TensorView tokens = {};     // i32: the rows of x that have an adapter, adapter by adapter
+};
+
+// A * x may be summed over several ranges of features, so that there is work for all processors of
+// a GPU where one token has one adapter.  The features of a range, if there are `num_partials`:
+inline int64_t lora_partial_features(int64_t in_features, int64_t num_partials) {
+  constexpr int64_t kMultiple = 64;
+  const int64_t even = (in_features + num_partials - 1) / num_partials;
+  return (even + kMultiple - 1) / kMultiple * kMultiple;
+}
+// How many ranges suit a device for so many tokens.
+using LoraNumPartialsFn = int64_t (*)(int64_t in_features, int num_tokens);
+
+// sums[p][i][part * max_rank + j] = row j of the part's A * x of token i, over the p-th range of
+// features.  Written for the tokens and ranks of the batch only.
+struct LoraShrinkArgs {
+  TensorView x;  // [tokens, in_features] activations
+  const LoraBatch* batch = nullptr;
+  int first_target = 0;  // the parts are targets first_target, first_target + 1, ...
+  int num_parts = 0;
+  TensorView sums;  // [num_partials, max_num_tokens, num_parts * max_rank] f32
+};
+using LoraShrinkFn = void (*)(Stream&, const LoraShrinkArgs&);
+
+// out's columns of each part += scale * B * (the partial sums, added up in order).
+struct LoraExpandArgs {
+  TensorView sums;  // as LoraShrinkArgs has left them
+  const LoraBatch* batch = nullptr;
+  int first_target = 0;
+  std::span<const int64_t> part_out_features;  // at most kMaxLoraParts
+  TensorView out;  // [tokens, sum of part_out_features] activations or f32
+};
+using LoraExpandFn = void (*)(Stream&, const LoraExpandArgs&);
+
+}  // namespace quire
