@@ -3,7 +3,9 @@
 # The public headers in include/quire: no sources, no dependencies.
 function(quire_api_library)
   add_library(quire_api INTERFACE)
-  target_include_directories(quire_api INTERFACE ${PROJECT_SOURCE_DIR}/include)
+  set_target_properties(quire_api PROPERTIES EXPORT_NAME api)
+  target_include_directories(quire_api INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                                                 $<INSTALL_INTERFACE:include>)
 endfunction()
 
 # quire_library(<layer> SOURCES a.cc ... DEPS layer ... LINK external ...)
@@ -11,7 +13,8 @@ endfunction()
 function(quire_library layer)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LINK" ${ARGN})
   add_library(quire_${layer} STATIC ${ARG_SOURCES})
-  target_include_directories(quire_${layer} PUBLIC ${PROJECT_SOURCE_DIR}/src)
+  target_include_directories(quire_${layer} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
+  set_target_properties(quire_${layer} PROPERTIES EXPORT_NAME ${layer})
   list(TRANSFORM ARG_DEPS PREPEND quire_)
   target_link_libraries(quire_${layer} PUBLIC ${ARG_DEPS} ${ARG_LINK} Threads::Threads)
 endfunction()

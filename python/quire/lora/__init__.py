@@ -1,0 +1,5 @@
+"""Adapters."""
+
+from quire.lora.request import LoRARequest
+
+__all__ = ["LoRARequest"]
