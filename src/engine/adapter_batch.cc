@@ -94,8 +94,7 @@ void AdapterBatch::fill(Tiles& tiles, const ForEachRow& for_each_row) {
       const bool goes_on =
           span.directory == last_directory && tile[num_tiles - 1].count < kLoraTileTokens;
       if (!goes_on) {
-        tile[num_tiles++] = {
-            .parts = span.directory, .begin = num_tokens, .count = 0, .rank = span.rank};
+        tile[num_tiles++] = {.parts = span.directory, .begin = num_tokens, .count = 0};
       }
       last_directory = span.directory;
       ++tile[num_tiles - 1].count;

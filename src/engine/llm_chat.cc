@@ -1,7 +1,8 @@
 #include "engine/llm_chat.h"
 
-#include <nlohmann/json.hpp>
 #include <utility>
+
+#include "text/chat_rendering.h"
 
 namespace quire {
 namespace {
@@ -77,57 +78,20 @@ Expected<Json, RequestError> messages_for_template(const ChatPrompt& chat, bool 
   return messages;
 }
 
-std::string text_of_content(const Json& message) {
-  const Json content = message.value("content", Json());
-  if (content.is_string()) return content.get<std::string>();
-  if (content.is_array() && !content.empty() && is_text_part(content.back())) {
-    return content.back()["text"].get<std::string>();
-  }
-  return {};
-}
-
-// The rendered text up to the end of the last message's content, with the space that follows it
-// there.  Source: transformers, apply_chat_template's continue_final_message.
-Expected<std::string, RequestError> cut_after_final_message(std::string rendered,
-                                                            const Json& messages) {
-  constexpr const char* kSpace = " \t\r\n\f\v";
-  std::string content = text_of_content(messages.back());
-  content.erase(0, content.find_first_not_of(kSpace));
-  const std::string stripped = content.substr(0, content.find_last_not_of(kSpace) + 1);
-  const size_t place = stripped.empty() ? std::string::npos : rendered.rfind(stripped);
-  if (place == std::string::npos) {
-    return Unexpected{bad_chat("continue_final_message",
-                               "needs a final message whose content the chat template shows.")};
-  }
-  const bool keeps_space = rendered.compare(place, content.size(), content) == 0;
-  rendered.resize(place + (keeps_space ? content.size() : stripped.size()));
-  return rendered;
-}
-
 }  // namespace
 
 Expected<std::string, RequestError> render_chat_prompt(const ChatTemplate& chat_template,
                                                        const ChatTemplateConfig& special,
                                                        const ChatPrompt& chat) {
-  if (chat.continue_final_message && chat.add_generation_prompt) {
-    return Unexpected{
-        bad_chat("continue_final_message", "and add_generation_prompt must not both be true.")};
-  }
-  const Json messages = QUIRE_TRY(messages_for_template(chat, chat_template.wants_content_parts()));
-  const Json tools = QUIRE_TRY(parse("tools", chat.tools, Json::value_t::array));
-  const Json further =
+  Conversation conversation;
+  conversation.add_generation_prompt = chat.add_generation_prompt;
+  conversation.continue_final_message = chat.continue_final_message;
+  conversation.messages =
+      QUIRE_TRY(messages_for_template(chat, chat_template.wants_content_parts()));
+  conversation.tools = QUIRE_TRY(parse("tools", chat.tools, Json::value_t::array));
+  conversation.further =
       QUIRE_TRY(parse("template_kwargs", chat.template_kwargs, Json::value_t::object));
-  Json variables = {
-      {"messages", messages},           {"tools", tools.empty() ? Json() : tools},
-      {"documents", nullptr},           {"add_generation_prompt", chat.add_generation_prompt},
-      {"bos_token", special.bos_token}, {"eos_token", special.eos_token},
-      {"pad_token", special.pad_token}, {"unk_token", special.unk_token}};
-  for (const auto& [name, value] : further.items()) {
-    if (name != "messages" && name != "tools") variables[name] = value;
-  }
-  std::string rendered = QUIRE_TRY(chat_template.render(variables));
-  if (!chat.continue_final_message) return rendered;
-  return cut_after_final_message(std::move(rendered), messages);
+  return render_conversation(chat_template, special, conversation);
 }
 
 std::string chat_messages_json(const std::vector<ChatMessage>& messages) {

@@ -34,8 +34,6 @@ struct LoraTile {
   int64_t parts = 0;  // of the adapter's LoraParts, in bytes from the start of the arena
   int32_t begin = 0;  // in LoraBatch::tokens
   int32_t count = 0;  // 1 .. kLoraTileTokens
-  int32_t rank = 0;   // the largest of the adapter
-  int32_t unused = 0;
 };
 
 // The adapters of one step's tokens.

@@ -85,8 +85,7 @@ struct LoraTestBatch {
         const size_t count = std::min<size_t>(kLoraTileTokens, tokens.size() - i);
         tiles.push_back({.parts = arena.parts(adapter),
                          .begin = static_cast<int32_t>(i),
-                         .count = static_cast<int32_t>(count),
-                         .rank = arena.rank(adapter)});
+                         .count = static_cast<int32_t>(count)});
         batch.max_rank = std::max(batch.max_rank, arena.rank(adapter));
       }
     }

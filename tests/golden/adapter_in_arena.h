@@ -60,9 +60,7 @@ class AdapterInArena {
     std::vector<LoraTile> tiles;
     for (int32_t token = begin; token < end; ++token) {
       if (tokens.size() % kLoraTileTokens == 0) {
-        tiles.push_back({.parts = directory_,
-                         .begin = static_cast<int32_t>(tokens.size()),
-                         .rank = adapter_.max_rank()});
+        tiles.push_back({.parts = directory_, .begin = static_cast<int32_t>(tokens.size())});
       }
       ++tiles.back().count;
       tokens.push_back(token);

@@ -146,6 +146,24 @@ __device__ inline void write_sums(const float (&sums)[2][4], int num_tokens, int
   }
 }
 
+// What an item is of its tile: a matrix, and a range of features.
+struct Range {
+  int part = 0;
+  int partial = 0;
+  int begin = 0;
+  int end = 0;
+};
+
+template <typename T>
+__device__ Range find_range(const ShrinkParams<T>& params, int item) {
+  const int partial = item % params.num_partials;
+  const int begin = partial * params.range;
+  return {.part = item / params.num_partials % params.num_parts,
+          .partial = partial,
+          .begin = begin,
+          .end = min(params.in_features, begin + params.range)};
+}
+
 template <typename T>
 __global__ void __launch_bounds__(kThreads) lora_shrink_tiles(const ShrinkParams<T> params) {
   allow_next_kernel();
@@ -156,12 +174,9 @@ __global__ void __launch_bounds__(kThreads) lora_shrink_tiles(const ShrinkParams
   for (int item = static_cast<int>(blockIdx.x);; item += static_cast<int>(gridDim.x)) {
     const LoraTile tile = params.tiles.tile(item / per_tile);
     if (item >= num_items) break;
-    const int part_index = item % per_tile / params.num_partials;
-    const int partial = item % params.num_partials;
+    const auto [part_index, partial, begin, end] = find_range(params, item);
     const LoraPart part = params.tiles.part(tile, part_index);
     const LoraRow* rows = params.tiles.rows(part);
-    const int begin = partial * params.range;
-    const int end = min(params.in_features, begin + params.range);
     const T* x[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -382,12 +397,9 @@ __global__ void __launch_bounds__(kThreads) lora_shrink_plain(const ShrinkParams
   for (int item = static_cast<int>(blockIdx.x);; item += static_cast<int>(gridDim.x)) {
     const LoraTile tile = params.tiles.tile(item / per_tile);
     if (item >= num_items) break;
-    const int part_index = item % per_tile / params.num_partials;
-    const int partial = item % params.num_partials;
+    const auto [part_index, partial, begin, end] = find_range(params, item);
     const LoraPart part = params.tiles.part(tile, part_index);
     const LoraRow* rows = params.tiles.rows(part);
-    const int begin = partial * params.range;
-    const int end = min(params.in_features, begin + params.range);
     for (int i = warp; i < tile.count * part.rank; i += kWarps) {
       const int token = tile.begin + i / part.rank;
       const int rank = i % part.rank;

@@ -22,8 +22,8 @@ RequestError in_chat_terms(RequestError error) {
 
 ChatFormat make_format(const ServerContext& context, const ChatCompletionRequest& request) {
   const CommonFields& common = request.common;
-  const Json& last = request.input.messages.back();
-  const bool new_turn = request.input.add_generation_prompt;
+  const Json& last = request.input.conversation.messages.back();
+  const bool new_turn = request.input.conversation.add_generation_prompt;
   const std::string role =
       new_turn ? context.config.response_role : last["role"].get<std::string>();
   const bool echo = common.echo && last["role"] == role;

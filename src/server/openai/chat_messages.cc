@@ -220,36 +220,6 @@ const ChatTemplate* template_of(const ServerContext& context, const ChatInput& i
   return input.chat_template != nullptr ? input.chat_template.get() : context.text.chat_template;
 }
 
-// The rendered text up to the end of the last message's content.
-// Source: transformers, render_jinja_template in utils/chat_template_utils.py.
-Expected<std::string, RequestError> cut_after_final_message(std::string rendered,
-                                                            const Json& messages) {
-  const Json& last = messages.back()["content"];
-  std::string content;
-  if (last.is_string()) {
-    content = last.get<std::string>();
-  } else if (!last.empty()) {
-    content = last.back()["text"].get<std::string>();
-  }
-  constexpr const char* kSpace = " \t\r\n\f\v";
-  const size_t begin = content.find_first_not_of(kSpace);
-  if (begin == std::string::npos) {
-    return Unexpected{
-        at("messages", "'continue_final_message' needs a final message with content.")};
-  }
-  const std::string left_stripped = content.substr(begin);
-  const std::string stripped = left_stripped.substr(0, left_stripped.find_last_not_of(kSpace) + 1);
-  const size_t place = rendered.rfind(stripped);
-  if (place == std::string::npos) {
-    return Unexpected{
-        at("continue_final_message",
-           "The chat template does not show the final message, so it cannot be continued.")};
-  }
-  const bool keeps_space = rendered.compare(place, left_stripped.size(), left_stripped) == 0;
-  rendered.resize(place + (keeps_space ? left_stripped.size() : stripped.size()));
-  return rendered;
-}
-
 }  // namespace
 
 std::string joined_content(const Json& content) {
@@ -284,27 +254,23 @@ Expected<ChatInput, RequestError> read_chat_input(const ServerContext& context, 
                                    .param = "messages",
                                    .message = "'messages' is required."}};
   }
-  fields.read("add_generation_prompt", input.add_generation_prompt);
-  fields.read("continue_final_message", input.continue_final_message);
+  fields.read("add_generation_prompt", input.conversation.add_generation_prompt);
+  fields.read("continue_final_message", input.conversation.continue_final_message);
   std::string own_template;
   fields.read("chat_template", own_template);
   if (const Json* kwargs = fields.find_object("chat_template_kwargs"))
-    input.template_kwargs = *kwargs;
+    input.conversation.further = *kwargs;
   if (const Json* documents = fields.find_array("documents"))
-    input.template_kwargs["documents"] = *documents;
+    input.conversation.further["documents"] = *documents;
   if (fields.error()) return Unexpected{*fields.error()};
   if (!own_template.empty()) input.chat_template = QUIRE_TRY(parse_own(context, own_template));
-  if (input.continue_final_message && fields.find("add_generation_prompt") == nullptr) {
-    input.add_generation_prompt = false;
+  if (input.conversation.continue_final_message &&
+      fields.find("add_generation_prompt") == nullptr) {
+    input.conversation.add_generation_prompt = false;
   }
-  if (input.continue_final_message && input.add_generation_prompt) {
-    return Unexpected{
-        at("continue_final_message",
-           "'continue_final_message' and 'add_generation_prompt' must not both be true.")};
-  }
-  input.tools = QUIRE_TRY(read_tools(fields));
+  input.conversation.tools = QUIRE_TRY(read_tools(fields));
   const ChatTemplate* chat_template = template_of(context, input);
-  input.messages = QUIRE_TRY(normalize_messages(
+  input.conversation.messages = QUIRE_TRY(normalize_messages(
       *messages,
       {.knows_developer = knows_developer(context, own_template),
        .content_parts = chat_template != nullptr && chat_template->wants_content_parts()}));
@@ -319,23 +285,7 @@ Expected<std::string, RequestError> render_chat(const ServerContext& context,
                          "The model has no chat template; use /v1/completions, or start the server "
                          "with --chat-template.")};
   }
-  const ChatTemplateConfig& special = context.text.chat_config;
-  Json variables = {
-      {"messages", input.messages},     {"tools", input.tools},
-      {"documents", nullptr},           {"add_generation_prompt", input.add_generation_prompt},
-      {"bos_token", special.bos_token}, {"eos_token", special.eos_token},
-      {"pad_token", special.pad_token}, {"unk_token", special.unk_token}};
-  for (const auto& [name, value] : input.template_kwargs.items()) {
-    if (name != "messages" && name != "tools") variables[name] = value;
-  }
-  auto rendered = chat_template->render(variables);
-  if (!rendered) {
-    RequestError error = rendered.error();
-    if (error.param.empty()) error.param = "messages";
-    return Unexpected{std::move(error)};
-  }
-  if (!input.continue_final_message) return std::move(*rendered);
-  return cut_after_final_message(std::move(*rendered), input.messages);
+  return render_conversation(*chat_template, context.text.chat_config, input.conversation);
 }
 
 }  // namespace quire

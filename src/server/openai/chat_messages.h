@@ -8,7 +8,7 @@
 #include "base/expected.h"
 #include "server/http.h"
 #include "server/json.h"
-#include "text/chat_template.h"
+#include "text/chat_rendering.h"
 
 namespace quire {
 
@@ -21,12 +21,8 @@ struct MessageStyle {
 };
 
 struct ChatInput {
-  Json messages = Json::array();  // normalised to the template's style; tool arguments are objects
-  Json tools;                     // an array, or null
-  Json template_kwargs = Json::object();
+  Conversation conversation;  // normalised to the template's style; tool arguments are objects
   std::shared_ptr<const ChatTemplate> chat_template;  // the request's own; null = the server's
-  bool add_generation_prompt = true;
-  bool continue_final_message = false;
 };
 
 // Reads messages, tools, tool_choice and the template's options of a chat or tokenize request.
