@@ -37,7 +37,8 @@ struct LLMOptions {
   double gpu_memory_utilization = 0.92;  // share of a GPU's memory that weights and cache may take
   bool enable_prefix_caching = true;
   bool enable_chunked_prefill = true;
-  // fcfs, or priority: requests of a lower GenerationRequest::priority first.
+  // fcfs; priority: requests of a lower GenerationRequest::priority first; or fair: adapters share
+  // equally.
   std::string scheduling_policy = "fcfs";
   uint64_t seed = 0;             // of requests without one
   std::string device = "auto";   // auto: cuda if there is a GPU; cpu, cuda

@@ -71,7 +71,7 @@ class EngineArgs:
     enable_prefix_caching: bool | None = None
     enable_chunked_prefill: bool | None = None
     scheduling_policy: str = "fcfs"
-    """fcfs, or priority: requests of a lower priority number first."""
+    """fcfs; priority: requests of a lower priority number first; fair: adapters share equally."""
 
     enable_lora: bool = False
     max_loras: int | None = None

@@ -77,13 +77,15 @@ void add_scheduler_flags(CLI::App& app, EngineConfig& config) {
   add_human_int(app, "--long-prefill-token-threshold", config.long_prefill_token_threshold,
                 "Longest piece of one prompt in one step; 0: no limit", 0);
   const auto set_policy = [&config](const std::string& name) {
-    config.scheduling_policy =
-        name == "priority" ? SchedulingPolicy::kPriority : SchedulingPolicy::kFcfs;
+    config.scheduling_policy = name == "priority" ? SchedulingPolicy::kPriority
+                               : name == "fair"   ? SchedulingPolicy::kFair
+                                                  : SchedulingPolicy::kFcfs;
   };
   app.add_option_function<std::string>(
          "--scheduling-policy", set_policy,
-         "fcfs: in order of arrival; priority: by the request's priority, lower first")
-      ->check(CLI::IsMember({"fcfs", "priority"}))
+         "fcfs: in order of arrival; priority: by the request's priority, lower first; fair: each "
+         "LoRA adapter gets an equal share")
+      ->check(CLI::IsMember({"fcfs", "priority", "fair"}))
       ->type_name("POLICY")
       ->default_str("fcfs");
   add_switch(app, "async-scheduling", config.async_scheduling,

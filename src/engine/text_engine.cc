@@ -17,7 +17,8 @@ namespace {
 SchedulingPolicy scheduling_policy_of(const std::string& name) {
   if (name == "fcfs") return SchedulingPolicy::kFcfs;
   if (name == "priority") return SchedulingPolicy::kPriority;
-  throw std::invalid_argument("scheduling_policy must be fcfs or priority, got " + name);
+  if (name == "fair") return SchedulingPolicy::kFair;
+  throw std::invalid_argument("scheduling_policy must be fcfs, priority or fair, got " + name);
 }
 
 EngineConfig engine_config_of(const LLMOptions& options) {

@@ -59,6 +59,9 @@ struct Request {
   int num_preemptions = 0;
   int num_cached_tokens = 0;    // prompt tokens taken from the prefix cache at first admission
   int num_prompt_logprobs = 0;  // prompt positions already reported
+  double fair_place = 0.0;      // in the line of SchedulingPolicy::kFair
+  int num_passed = 0;           // admitted before it while it was the first to wait
+  bool has_reported = false;    // a StepResult has told that it runs
   double scheduled_time_s = 0.0;
   double first_token_time_s = 0.0;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "base/check.h"
 #include "scheduler/stop_check.h"
@@ -39,6 +40,9 @@ bool Scheduler::RunsBefore::operator()(const Request* a, const Request* b) const
   if (policy == SchedulingPolicy::kFcfs) {
     return a->sequence < b->sequence;
   }
+  if (policy == SchedulingPolicy::kFair) {
+    return std::pair(a->fair_place, a->sequence) < std::pair(b->fair_place, b->sequence);
+  }
   const auto key = [](const Request* request) {
     return std::tuple(request->engine_request->priority, request->engine_request->arrival_time_s,
                       request->sequence);
@@ -75,6 +79,9 @@ void Scheduler::add(std::shared_ptr<const EngineRequest> engine_request) {
        .adapter_content = engine_request->adapter ? engine_request->adapter->content : BlockHash{},
        .cache_salt = engine_request->cache_salt},
       engine_request->adapter ? engine_request->adapter->first_token : 0);
+  request->fair_place = fair_share_.take_place(
+      engine_request->adapter ? engine_request->adapter->content.low : 0,
+      request->num_known_tokens(), forecast_.remaining_tokens(0, engine_request->max_tokens));
   const RequestId id = engine_request->id;
   request->engine_request = std::move(engine_request);
   Request* added = request.get();
@@ -136,7 +143,7 @@ bool Scheduler::schedule_running(SchedulerOutput& step) {
 
 void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
   while (!waiting_.empty() && static_cast<int>(running_.size()) < config_.max_num_seqs) {
-    Request& request = **waiting_.begin();
+    Request& request = next_waiting();
     const int budget = config_.max_num_batched_tokens - step.total_num_scheduled_tokens;
     if (budget == 0 || request.num_output_placeholders > 0) {
       return;  // A preempted request is resumed once all its tokens are known.
@@ -163,7 +170,9 @@ void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
       request.num_cached_tokens = computed.num_tokens;
       request.scheduled_time_s = now_s;
     }
-    waiting_.erase(waiting_.begin());
+    (*waiting_.begin())->num_passed += *waiting_.begin() == &request ? 0 : 1;
+    waiting_.erase(&request);
+    fair_share_.serve(request.fair_place);
     request.status = RequestStatus::kRunning;
     running_.insert(
         std::upper_bound(running_.begin(), running_.end(), &request, RunsBefore{config_.policy}),
@@ -176,6 +185,33 @@ void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
     hold_adapter(step, request, step.new_requests.back());
     add_row(step, request, num_new_tokens, 0);
   }
+}
+
+// The first in line; or, while its adapter has to be loaded, one close behind it that is its equal
+// and needs no load.  The first is passed only so often: then the others wait until it runs.
+Request& Scheduler::next_waiting() const {
+  constexpr int kMaxPassed = 32;
+  constexpr int kLookahead = 32;
+  Request& first = **waiting_.begin();
+  // Under kFair all but those that cannot run wait for their turn.
+  const bool is_ready = config_.policy == SchedulingPolicy::kFair ? may_hold_adapter(first)
+                                                                  : has_adapter_in_place(first);
+  if (is_ready || first.num_passed >= kMaxPassed) {
+    return first;
+  }
+  const auto priority = [&](const Request& request) {
+    return config_.policy == SchedulingPolicy::kPriority ? request.engine_request->priority : 0;
+  };
+  int num_looked_at = 0;
+  for (Request* request : waiting_) {
+    if (num_looked_at++ == kLookahead || priority(*request) != priority(first)) {
+      break;
+    }
+    if (request->num_output_placeholders == 0 && has_adapter_in_place(*request)) {
+      return *request;
+    }
+  }
+  return first;
 }
 
 // Whether the running requests and this one will probably end without a preemption.
@@ -238,6 +274,13 @@ bool Scheduler::may_hold_adapter(const Request& request) const {
   const AdapterCache& adapters = kv_cache_manager_.adapters();
   return !request.engine_request->adapter || config_.max_loras == 0 ||
          adapters.num_held() < config_.max_loras || num_adapter_blocks(request) == 0;
+}
+
+// Whether it can run without a load.
+bool Scheduler::has_adapter_in_place(const Request& request) const {
+  const auto& adapter = request.engine_request->adapter;
+  return !adapter || (kv_cache_manager_.adapters().is_resident(adapter->extent.id) &&
+                      may_hold_adapter(request));
 }
 
 // Requires: admit() has left room.
@@ -335,10 +378,12 @@ std::vector<StepResult> Scheduler::update(const SchedulerOutput& step,
       continue;  // It ended while the row was in flight.
     }
     StepResult result = apply(step.rows[i], output.rows[i], *found->second, now_s);
+    const bool is_first = !std::exchange(found->second->has_reported, true);
     if (result.finish_reason.has_value()) {
       remove(*found->second);
     }
-    if (!result.new_token_ids.empty() || !result.prompt_logprobs.empty() || result.finish_reason) {
+    if (is_first || !result.new_token_ids.empty() || !result.prompt_logprobs.empty() ||
+        result.finish_reason) {
       results.push_back(std::move(result));
     }
   }

@@ -9,12 +9,17 @@
 
 #include "kvcache/kv_cache_manager.h"
 #include "kvcache/kv_cache_spec.h"
+#include "scheduler/fair_share.h"
 #include "scheduler/output_forecast.h"
 #include "scheduler/scheduler_output.h"
 
 namespace quire {
 
-enum class SchedulingPolicy { kFcfs, kPriority };
+enum class SchedulingPolicy {
+  kFcfs,      // by arrival
+  kPriority,  // by the request's priority, then by arrival
+  kFair,      // each adapter, and the base model, gets an equal share of the work
+};
 
 struct SchedulerConfig {
   int max_num_seqs = 256;             // requests running at once
@@ -96,10 +101,12 @@ class Scheduler {
 
   bool schedule_running(SchedulerOutput& step);
   void schedule_waiting(SchedulerOutput& step, double now_s);
+  Request& next_waiting() const;
   bool will_fit(const Request& request, const ComputedBlocks& computed) const;
   bool admit(Request& request, int num_new_tokens, const ComputedBlocks& computed);
   int64_t num_adapter_blocks(const Request& request) const;
   bool may_hold_adapter(const Request& request) const;
+  bool has_adapter_in_place(const Request& request) const;
   void hold_adapter(SchedulerOutput& step, const Request& request, NewRequestData& data);
   bool make_room(size_t running_index, int num_new_tokens);
   void add_row(SchedulerOutput& step, Request& request, int num_new_tokens, int num_old_blocks);
@@ -121,6 +128,7 @@ class Scheduler {
   std::vector<Request*> running_;                                     // sorted by RunsBefore
   std::vector<RequestId> finished_ids_;                               // rows the runner has to drop
   OutputForecast forecast_;
+  FairShare fair_share_;
   uint64_t next_sequence_ = 0;
   int64_t next_step_id_ = 0;
   int num_steps_in_flight_ = 0;  // planned, not empty, and not updated

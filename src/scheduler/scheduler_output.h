@@ -85,7 +85,7 @@ struct ModelRunnerOutput {
 };
 
 // What one request gained in one step; goes to its consumer.  Each prompt position is reported
-// once.
+// once.  The first result may have no token: it tells that the request runs.
 struct StepResult {
   RequestId id = 0;
   std::vector<int32_t> new_token_ids;

@@ -25,6 +25,7 @@ struct RequestOptions {
   int num_prompt_tokens = 4;
   int max_tokens = 8;
   int priority = 0;
+  uint64_t adapter = 0;  // 0: the base model
 };
 
 std::shared_ptr<const EngineRequest> make_request(RequestId id,
@@ -36,6 +37,12 @@ std::shared_ptr<const EngineRequest> make_request(RequestId id,
   request->max_tokens = options.max_tokens;
   request->priority = options.priority;
   request->eos_token_ids = {2};
+  if (options.adapter != 0) {
+    request->adapter = {.extent = {.id = options.adapter, .num_blocks = 2, .tail_pages = 0},
+                        .content = {.low = options.adapter, .high = 1},
+                        .first_token = 0,
+                        .weights = nullptr};
+  }
   return request;
 }
 
@@ -314,6 +321,82 @@ TEST(Scheduler, AbortsInAnyState) {
   EXPECT_THAT(scheduler.update(in_flight, output_of(in_flight), 0.0), IsEmpty());
   EXPECT_EQ(scheduler.stats().num_free_blocks, scheduler.stats().num_blocks);
   EXPECT_EQ(scheduler.stats().num_waiting, 0);
+}
+
+TEST(Scheduler, RequestsThatNeedNoLoadPassOneThatDoes) {
+  SchedulerConfig config = small_config();
+  config.max_loras = 1;
+  config.max_num_seqs = 2;
+  Scheduler scheduler(config);
+  scheduler.add(make_request(1, {.max_tokens = 2, .adapter = 1}));
+  scheduler.add(make_request(2, {.max_tokens = 2, .adapter = 2}));
+  scheduler.add(make_request(3, {.max_tokens = 2}));
+  scheduler.add(make_request(4, {.max_tokens = 2, .adapter = 1}));
+  EXPECT_EQ(rows_of(run_step(scheduler)), (Rows{{3, 4}, {1, 4}}));
+  EXPECT_EQ(rows_of(run_step(scheduler)), (Rows{{1, 1}, {3, 1}}));
+  // Adapter 1 is idle now, but in place: 4 still comes before 2.
+  EXPECT_EQ(rows_of(run_step(scheduler)), (Rows{{4, 4}}));
+  EXPECT_EQ(rows_of(run_step(scheduler)), (Rows{{4, 1}}));
+  EXPECT_EQ(rows_of(run_step(scheduler)), (Rows{{2, 4}}));
+}
+
+TEST(Scheduler, ARequestThatNeedsALoadIsPassedSoOftenAndNoMore) {
+  SchedulerConfig config = small_config();
+  config.max_loras = 1;
+  Scheduler scheduler(config);
+  scheduler.add(make_request(1, {.max_tokens = 2, .adapter = 1}));
+  run_step(scheduler);
+  constexpr RequestId kTail = 1000;
+  scheduler.add(make_request(kTail, {.max_tokens = 1, .adapter = 2}));
+  RequestId id = 2;
+  while (scheduler.find(kTail) != nullptr && id < 200) {
+    scheduler.add(make_request(id++, {.max_tokens = 2, .adapter = 1}));
+    run_step(scheduler);
+  }
+  EXPECT_LT(id, 50U);
+  EXPECT_GT(id, 20U);
+}
+
+TEST(Scheduler, ALowerPriorityPassesNobody) {
+  SchedulerConfig config = small_config();
+  config.policy = SchedulingPolicy::kPriority;
+  config.max_loras = 1;
+  Scheduler scheduler(config);
+  scheduler.add(make_request(1, {.max_tokens = 3, .adapter = 1}));
+  run_step(scheduler);
+  scheduler.add(make_request(2, {.priority = 0, .adapter = 2}));
+  scheduler.add(make_request(3, {.priority = 1, .adapter = 1}));
+  EXPECT_EQ(rows_of(run_step(scheduler)), (Rows{{1, 1}}));
+}
+
+TEST(Scheduler, FairSharesGoByAdapter) {
+  SchedulerConfig config = small_config();
+  config.policy = SchedulingPolicy::kFair;
+  config.max_num_seqs = 1;
+  Scheduler scheduler(config);
+  for (RequestId id = 1; id <= 5; ++id) {
+    scheduler.add(make_request(id, {.max_tokens = 1, .adapter = 1}));
+  }
+  EXPECT_EQ(rows_of(run_step(scheduler)), (Rows{{1, 4}}));
+  scheduler.add(make_request(6, {.max_tokens = 1, .adapter = 2}));
+  scheduler.add(make_request(7, {.max_tokens = 1}));
+  scheduler.add(make_request(8, {.max_tokens = 1}));
+  std::vector<RequestId> order;
+  while (scheduler.has_unfinished_requests()) {
+    order.push_back(rows_of(run_step(scheduler)).front().first);
+  }
+  EXPECT_THAT(order, ElementsAre(6, 7, 2, 8, 3, 4, 5));
+}
+
+TEST(Scheduler, TellsThatARequestRunsBeforeItsFirstToken) {
+  Scheduler scheduler(small_config());
+  scheduler.add(make_request(1, {.num_prompt_tokens = 40}));
+  for (const size_t num_results : {1U, 0U, 1U}) {
+    const SchedulerOutput step = scheduler.schedule(2.0);
+    const std::vector<StepResult> results = scheduler.update(step, output_of(step), 3.0);
+    ASSERT_EQ(results.size(), num_results);
+    if (num_results == 1) EXPECT_EQ(results[0].scheduled_time_s, 2.0);
+  }
 }
 
 TEST(Scheduler, GaugesCountTokensAndSlots) {
