@@ -88,7 +88,7 @@ class AsyncLLM:
             self._delivery.abort(one)
 
     def get_tokenizer(self) -> Tokenizer:
-        return self._model.tokenizer()
+        return Tokenizer(self._model)
 
     def shutdown(self) -> None:
         """Ends what is in flight, where RuntimeError is raised, and frees the model's memory."""

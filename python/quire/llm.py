@@ -124,7 +124,7 @@ class LLM:
         return self._run(prompts, sampling_params, use_tqdm, lora_request, priority)
 
     def get_tokenizer(self) -> Tokenizer:
-        return self._model.tokenizer()
+        return Tokenizer(self._model)
 
     def get_default_sampling_params(self) -> SamplingParams:
         """What holds where no SamplingParams are given."""

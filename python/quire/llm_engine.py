@@ -79,7 +79,7 @@ class LLMEngine:
         return len(self._assemblers)
 
     def get_tokenizer(self) -> Tokenizer:
-        return self._model.tokenizer()
+        return Tokenizer(self._model)
 
     def shutdown(self) -> None:
         """Ends what is in flight and frees the model's memory."""

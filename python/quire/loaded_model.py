@@ -9,7 +9,6 @@ from quire.engine_args import EngineArgs
 from quire.inputs import ParsedPrompt
 from quire.lora.request import LoRARequest
 from quire.sampling_params import SamplingParams
-from quire.tokenizer import Tokenizer
 
 
 class LoadedModel:
@@ -29,9 +28,6 @@ class LoadedModel:
         if not self._holder:
             raise RuntimeError("the model has been shut down")
         return self._holder[0]
-
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer(self)
 
 
 def check_params(params: object) -> SamplingParams:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quire import _core
-
-if TYPE_CHECKING:
-    from quire.loaded_model import LoadedModel
+from quire.loaded_model import LoadedModel
 
 # A message is a dictionary with role, content, tool_calls, ... as in OpenAI's API.
 Messages = Sequence[Mapping[str, Any]]
