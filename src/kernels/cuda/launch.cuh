@@ -31,7 +31,7 @@ inline void check_cuda(cudaError_t status, const char* what) {
 
 // Of the current device; asked once.
 struct CudaProperties {
-  int arch = 0;  // 75, 80, 90
+  int arch = 0;  // 75, 80, 90: of the code that runs on it, which may be older than the device
   int num_sms = 0;
   int max_shared_bytes = 0;  // per block, opted in
 };
