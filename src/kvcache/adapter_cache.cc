@@ -60,6 +60,15 @@ void AdapterCache::release(uint64_t id) {
   if (--entry.num_users == 0) set_idle(entry, true);
 }
 
+std::vector<AdapterCache::Resident> AdapterCache::residents() const {
+  std::vector<Resident> residents;
+  residents.reserve(entries_.size());
+  for (const auto& [id, entry] : entries_) {
+    residents.push_back({.extent = entry.extent, .num_users = entry.num_users});
+  }
+  return residents;
+}
+
 int32_t AdapterCache::take_block() {
   make_room();
   ++num_blocks_;

@@ -63,6 +63,13 @@ class AdapterCache {
   int64_t num_loads() const { return num_loads_; }
   int64_t num_evictions() const { return num_evictions_; }
 
+  // For tests and diagnosis.
+  struct Resident {
+    AdapterExtent extent;
+    int num_users = 0;
+  };
+  std::vector<Resident> residents() const;  // in no order
+
  private:
   struct Entry {
     AdapterExtent extent;

@@ -82,6 +82,43 @@ TEST(AdapterCache, APrefixThatIsOldEnoughGoesBeforeAnIdleAdapter) {
   EXPECT_EQ(pool.find({.low = 0, .high = 1}, kGroup), kNullBlockId);
 }
 
+TEST(AdapterCache, CountsUsersAndSaysWhoIsInPlace) {
+  BlockPool pool(6);
+  AdapterCache cache(pool);
+  EXPECT_EQ(cache.num_blocks_to_hold(extent(1, 2, 3)), 3);
+  cache.hold(extent(1, 2, 3));
+  cache.hold(extent(1, 2, 3));
+  cache.hold(extent(2, 0, 4));
+  cache.release(2);
+  EXPECT_EQ(cache.num_blocks_to_hold(extent(1, 2, 3)), 0);
+  EXPECT_EQ(cache.num_blocks_to_hold(extent(2, 0, 4)), 1) << "idle: it may have to be loaded again";
+  std::map<uint64_t, int> users;
+  for (const AdapterCache::Resident& resident : cache.residents()) {
+    users[resident.extent.id] = resident.num_users;
+  }
+  EXPECT_EQ(users, (std::map<uint64_t, int>{{1, 2}, {2, 0}}));
+  cache.evict_idle();
+  ASSERT_EQ(cache.residents().size(), 1U);
+  EXPECT_EQ(cache.residents()[0].extent.tail_pages, 3);
+}
+
+TEST(AdapterCache, AnAdapterThatGoesGivesItsPagesToTheNext) {
+  BlockPool pool(2);
+  AdapterCache cache(pool);
+  cache.hold(extent(1, 0, 10));
+  cache.hold(extent(2, 0, 10));
+  cache.hold(extent(3, 0, 10));
+  cache.release(2);
+  EXPECT_EQ(cache.num_idle_blocks(), 0);
+  cache.evict_idle();
+  EXPECT_FALSE(cache.is_resident(2));
+  EXPECT_EQ(cache.num_blocks(), 1) << "the block is in use";
+  cache.hold(extent(4, 0, 10));
+  EXPECT_EQ(cache.place(4)->tail_page, 10);
+  EXPECT_EQ(cache.place(1)->tail_page, 0);
+  EXPECT_EQ(cache.place(3)->tail_page, 20);
+}
+
 // What is held keeps its pages to itself, and the counts add up, whatever comes and goes.
 TEST(AdapterCache, RandomUseKeepsTheInvariants) {
   std::mt19937 random(5);
@@ -115,6 +152,7 @@ TEST(AdapterCache, RandomUseKeepsTheInvariants) {
     }
     std::set<std::pair<int32_t, int>> pages;
     std::set<int32_t> blocks;
+    std::set<int32_t> blocks_in_use;
     for (const AdapterExtent& e : extents) {
       if (users[e.id] > 0) ASSERT_TRUE(cache.is_resident(e.id));
       if (!cache.is_resident(e.id)) continue;
@@ -123,6 +161,7 @@ TEST(AdapterCache, RandomUseKeepsTheInvariants) {
       for (size_t i = 0; i < place.block_ids.size(); ++i) {
         ASSERT_EQ(pool.block(place.block_ids[i]).owner.kind, BlockOwnerKind::kAdapter);
         blocks.insert(place.block_ids[i]);
+        if (users[e.id] > 0) blocks_in_use.insert(place.block_ids[i]);
         const bool is_tail = static_cast<int>(i) == e.num_blocks;
         const int first = is_tail ? place.tail_page : 0;
         const int count = is_tail ? e.tail_pages : kPagesPerBlock;
@@ -132,6 +171,7 @@ TEST(AdapterCache, RandomUseKeepsTheInvariants) {
       }
     }
     ASSERT_EQ(cache.num_blocks(), std::ssize(blocks));
+    ASSERT_EQ(cache.num_idle_blocks(), std::ssize(blocks) - std::ssize(blocks_in_use));
     ASSERT_EQ(pool.num_usable_blocks() - pool.num_free_blocks(),
               std::ssize(blocks) + std::ssize(prefixes));
   }

@@ -158,8 +158,7 @@ void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
     const int num_unscheduled = request.num_known_tokens() - computed.num_tokens;
     const int num_new_tokens = std::min(num_unscheduled, longest_chunk(budget));
     if ((!config_.enable_chunked_prefill && num_new_tokens < num_unscheduled) ||
-        !may_hold_adapter(request) || !will_fit(request, computed) ||
-        !admit(request, num_new_tokens, computed)) {
+        !may_hold_adapter(request) || !will_fit(request, computed) || !admit(request, computed)) {
       return;
     }
     if (!wants_all_logits && config_.enable_prefix_caching) {
@@ -183,6 +182,9 @@ void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
                                  .adapter_place = nullptr,
                                  .output_token_ids = {output_begin, request.token_ids.end()}});
     hold_adapter(step, request, step.new_requests.back());
+    CHECK(
+        kv_cache_manager_.allocate_slots(request.block_table, computed.num_tokens, num_new_tokens),
+        "an admitted request fits");
     add_row(step, request, num_new_tokens, 0);
   }
 }
@@ -190,7 +192,6 @@ void Scheduler::schedule_waiting(SchedulerOutput& step, double now_s) {
 // The first in line; or, while its adapter has to be loaded, one close behind it that is its equal
 // and needs no load.  The first is passed only so often: then the others wait until it runs.
 Request& Scheduler::next_waiting() const {
-  constexpr int kMaxPassed = 32;
   constexpr int kLookahead = 32;
   Request& first = **waiting_.begin();
   // Under kFair all but those that cannot run wait for their turn.
@@ -245,7 +246,7 @@ bool Scheduler::will_fit(const Request& request, const ComputedBlocks& computed)
 }
 
 // A request at the cap of preemptions needs its full length set aside, or the engine to itself.
-bool Scheduler::admit(Request& request, int num_new_tokens, const ComputedBlocks& computed) {
+bool Scheduler::admit(Request& request, const ComputedBlocks& computed) {
   const int num_reserved_tokens = is_preemptible(request) ? 0 : request.max_num_tokens;
   const KVCacheManager::Admission needs{.num_tokens = request.num_known_tokens(),
                                         .num_adapter_blocks = num_adapter_blocks(request)};
@@ -257,9 +258,6 @@ bool Scheduler::admit(Request& request, int num_new_tokens, const ComputedBlocks
   }
   if (admitted) {
     request.num_computed_tokens = computed.num_tokens;
-    CHECK(
-        kv_cache_manager_.allocate_slots(request.block_table, computed.num_tokens, num_new_tokens),
-        "an admitted request fits");
   }
   return admitted;
 }

@@ -22,6 +22,9 @@ enum class SchedulingPolicy {
   kFair,      // each adapter, and the base model, gets an equal share of the work
 };
 
+// So often is a request passed by others while it waits for its adapter; then they wait, too.
+inline constexpr int kMaxPassed = 32;
+
 struct SchedulerConfig {
   int max_num_seqs = 256;             // requests running at once
   int max_num_batched_tokens = 2048;  // tokens of one step
@@ -85,7 +88,7 @@ class Scheduler {
   void schedule_waiting(SchedulerOutput& step, double now_s);
   Request& next_waiting() const;
   bool will_fit(const Request& request, const ComputedBlocks& computed) const;
-  bool admit(Request& request, int num_new_tokens, const ComputedBlocks& computed);
+  bool admit(Request& request, const ComputedBlocks& computed);
   int64_t num_adapter_blocks(const Request& request) const;
   bool may_hold_adapter(const Request& request) const;
   bool has_adapter_in_place(const Request& request) const;

@@ -357,6 +357,19 @@ TEST(Scheduler, ARequestThatNeedsALoadIsPassedSoOftenAndNoMore) {
   EXPECT_GT(id, 20U);
 }
 
+TEST(Scheduler, ARequestsTokensDoNotEvictItsOwnAdapter) {
+  SchedulerConfig config = small_config();
+  config.num_blocks = 9;
+  config.max_num_batched_tokens = 32;
+  Scheduler scheduler(config);
+  scheduler.add(make_request(1, {.num_prompt_tokens = 16, .max_tokens = 1, .adapter = 1}));
+  run_step(scheduler);
+  // Two blocks have no content; the third would be a cached prefix's or the idle adapter's.
+  scheduler.add(make_request(2, {.num_prompt_tokens = 20, .max_tokens = 1, .adapter = 1}));
+  run_step(scheduler);
+  EXPECT_EQ(scheduler.stats().num_adapter_loads, 1);
+}
+
 TEST(Scheduler, ALowerPriorityPassesNobody) {
   SchedulerConfig config = small_config();
   config.policy = SchedulingPolicy::kPriority;

@@ -8,7 +8,8 @@
 
 namespace quire::simulation {
 
-// Checks reference counts, free list, prefix cache, block tables, reservations and gauges.
+// Checks reference counts, free list, prefix cache, block tables, reservations, the adapters in
+// place and gauges.
 // `live` are all unfinished requests.  Returns what is wrong, or an empty string.
 std::string check_state(const Scheduler& scheduler, const SchedulerConfig& config,
                         std::span<const RequestId> live);

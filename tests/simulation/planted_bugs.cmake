@@ -1,3 +1,6 @@
+add_library(planted_bug_main OBJECT planted_bug_main.cc)
+target_link_libraries(planted_bug_main PRIVATE quire_simulation)
+
 # planted_bug(<name> <source below src/> <text that occurs once> <text that replaces it>)
 function(planted_bug name source from to)
   set(path ${PROJECT_SOURCE_DIR}/src/${source})
@@ -11,9 +14,9 @@ function(planted_bug name source from to)
   string(REPLACE "${from}" "${to}" mutated "${text}")
   set(mutated_path ${CMAKE_CURRENT_BINARY_DIR}/${name}.cc)
   file(CONFIGURE OUTPUT ${mutated_path} CONTENT "${mutated}" @ONLY)
-  add_executable(planted_bug_${name} planted_bug_main.cc ${mutated_path})
+  add_executable(planted_bug_${name} ${mutated_path})
   target_compile_options(planted_bug_${name} PRIVATE -w)
-  target_link_libraries(planted_bug_${name} PRIVATE quire_simulation)
+  target_link_libraries(planted_bug_${name} PRIVATE planted_bug_main quire_simulation)
   add_test(NAME planted_bug.${name} COMMAND planted_bug_${name})
   set_tests_properties(planted_bug.${name} PROPERTIES TIMEOUT 180)
 endfunction()
@@ -60,8 +63,45 @@ planted_bug(priority_ignored scheduler/scheduler.cc
 planted_bug(min_tokens_off_by_one scheduler/stop_check.cc
             "request.num_output_tokens() >= params.min_tokens" "request.num_output_tokens() > params.min_tokens")
 
+# Of adapters.
+planted_bug(adapters_share_blocks kvcache/block_hash.cc
+            "hash.update(&identity.adapter_content, sizeof(identity.adapter_content));" "")
+planted_bug(generations_share_blocks kvcache/block_hash.cc
+            "hash.update(&identity.adapter_content, sizeof(identity.adapter_content));"
+            "hash.update(&identity.adapter_content.low, sizeof(identity.adapter_content.low));")
+planted_bug(start_of_adapter_is_left_out kvcache/block_hash.cc "first_token};" "0};")
+planted_bug(adapter_starts_a_block_late kvcache/kv_cache_manager.cc
+            "hashes.size() == static_cast<size_t>(table.adapter_first_token) / block_size"
+            "hashes.size() == (static_cast<size_t>(table.adapter_first_token) + block_size - 1) / block_size")
+planted_bug(no_room_is_left_for_adapter kvcache/kv_cache_manager.cc
+            "num_free_hit_blocks - admission.num_adapter_blocks;" "num_free_hit_blocks;")
+planted_bug(pages_are_leaked kvcache/adapter_cache.cc
+            "shared->second.used_pages &= ~page_mask(entry.place->tail_page, entry.extent.tail_pages);" "")
+planted_bug(pages_overlap kvcache/adapter_cache.cc
+            "if ((used & page_mask(first, count)) == 0)" "if ((used & page_mask(first, 1)) == 0)")
+planted_bug(sometimes_not_loaded kvcache/adapter_cache.cc
+            "++num_loads_;\n  return true;" "++num_loads_;\n  return num_loads_ % 64 != 0;")
+planted_bug(adapter_in_use_stays_idle kvcache/adapter_cache.cc
+            "if (found->second.num_users++ == 0) set_idle(found->second, false);" "++found->second.num_users;")
+planted_bug(block_in_use_counts_as_idle kvcache/adapter_cache.cc
+            "if (shared.num_held == (idle ? 0 : 1)) num_idle_blocks_ += sign;" "num_idle_blocks_ += sign;")
+planted_bug(idle_adapter_needs_no_blocks kvcache/adapter_cache.cc
+            "found != entries_.end() && found->second.num_users > 0" "found != entries_.end()")
+planted_bug(resumed_request_keeps_its_adapter scheduler/scheduler.cc
+            "kv_cache_manager_.adapters().release(adapter->extent.id);"
+            "if (request.num_preemptions == 0) kv_cache_manager_.adapters().release(adapter->extent.id);")
+planted_bug(resumed_without_its_adapter scheduler/scheduler.cc
+            "const bool must_load = adapters.hold(adapter->extent);"
+            "const bool must_load = (request.num_preemptions == 0 || !adapters.is_resident(adapter->extent.id)) && adapters.hold(adapter->extent);")
+planted_bug(resumed_without_a_load scheduler/scheduler.cc
+            "if (must_load) {" "if (must_load && request.num_preemptions == 0) {")
+planted_bug(max_loras_off_by_one scheduler/scheduler.cc
+            "adapters.num_held() < config_.max_loras ||" "adapters.num_held() <= config_.max_loras ||")
+planted_bug(passed_without_end scheduler/scheduler.cc
+            "is_ready || first.num_passed >= kMaxPassed" "is_ready")
+
 # The control: the same program with nothing planted must find nothing.
-add_executable(planted_bug_none planted_bug_main.cc)
-target_link_libraries(planted_bug_none PRIVATE quire_simulation)
+add_executable(planted_bug_none)
+target_link_libraries(planted_bug_none PRIVATE planted_bug_main quire_simulation)
 add_test(NAME planted_bug.none COMMAND planted_bug_none)
 set_tests_properties(planted_bug.none PROPERTIES TIMEOUT 180 WILL_FAIL TRUE)

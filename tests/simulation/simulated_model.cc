@@ -2,10 +2,14 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+#include "simulation/adapters.h"
 #include "simulation/random.h"
 
 namespace quire::simulation {
 namespace {
+
+constexpr uint64_t kNoPage = 0;
 
 int first_visible(int sliding_window, int query_position) {
   return sliding_window == 0 ? 0 : std::max(0, query_position - sliding_window + 1);
@@ -24,17 +28,21 @@ int32_t sample(const EngineRequest& request, uint64_t hash) {
 
 }  // namespace
 
-uint64_t identity_of(const EngineRequest& request) {
-  uint64_t identity = 1;
+KVIdentity::KVIdentity(const EngineRequest& request) {
   for (const char c : request.cache_salt) {
-    identity = mix(identity + static_cast<uint8_t>(c));
+    tenant_ = mix(tenant_ + static_cast<uint8_t>(c));
   }
-  return identity;
+  adapted_ = tenant_;
+  if (request.adapter.has_value()) {
+    first_token_ = request.adapter->first_token;
+    adapted_ =
+        mix(tenant_ ^ request.adapter->weights->identity()) + static_cast<uint64_t>(first_token_);
+  }
 }
 
 int32_t next_token(const KVCacheSpec& spec, const EngineRequest& request,
                    std::span<const int32_t> token_ids) {
-  const uint64_t identity = identity_of(request);
+  const KVIdentity identity(request);
   const int num_tokens = static_cast<int>(token_ids.size());
   uint64_t hash = 0;
   for (int group = 0; group < static_cast<int>(spec.groups.size()); ++group) {
@@ -43,16 +51,23 @@ int32_t next_token(const KVCacheSpec& spec, const EngineRequest& request,
       hash = fold(hash, {.token_id = token_ids[position],
                          .position = position,
                          .group = group,
-                         .identity = identity});
+                         .identity = identity.at(position)});
     }
   }
   return sample(request, hash);
 }
 
 SimulatedRunner::SimulatedRunner(const KVCacheSpec& spec, int64_t num_blocks)
-    : spec_(spec), kv_cache_(static_cast<size_t>(num_blocks * spec.block_size)) {}
+    : spec_(spec),
+      kv_cache_(static_cast<size_t>(num_blocks * spec.block_size)),
+      pages_(static_cast<size_t>(num_blocks * kPagesPerBlock), kNoPage) {
+  CHECK(kPagesPerBlock % spec.block_size == 0, "a page is within a token's slot");
+}
 
 ModelRunnerOutput SimulatedRunner::run(const SchedulerOutput& step) {
+  for (const AdapterLoad& load : step.adapter_loads) {
+    this->load(load);
+  }
   update_rows(step);
   ModelRunnerOutput output;
   output.step_id = step.step_id;
@@ -68,6 +83,7 @@ ModelRunnerOutput SimulatedRunner::run(const SchedulerOutput& step) {
     Row& row = rows_.at(scheduled.id);
     RowOutput& row_output = output.rows.emplace_back();
     row_output.id = scheduled.id;
+    check_adapter(scheduled.id, row);
     const uint64_t hash = read(scheduled, row);
     const int end = scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
     if (row.request->params->prompt_logprobs.has_value()) {
@@ -108,6 +124,10 @@ void SimulatedRunner::update_rows(const SchedulerOutput& step) {
     row.token_ids.insert(row.token_ids.end(), data.output_token_ids.begin(),
                          data.output_token_ids.end());
     row.block_ids.resize(spec_.groups.size());
+    row.adapter_place = data.adapter_place;
+    if ((row.adapter_place != nullptr) != row.request->adapter.has_value()) {
+      fail(data.id, "has a place for an adapter and none, or the reverse");
+    }
     if (!rows_.emplace(data.id, std::move(row)).second) {
       fail(data.id, "new, but the runner has such a row");
     }
@@ -124,6 +144,54 @@ void SimulatedRunner::update_rows(const SchedulerOutput& step) {
       ids.insert(ids.end(), new_ids.begin(), new_ids.end());
     }
   }
+}
+
+void SimulatedRunner::load(const AdapterLoad& load) {
+  const LoraAdapter& adapter = *load.weights;
+  if (!is_in_arena(adapter, *load.place)) {
+    violation_ = "an adapter is loaded to a place of another size";
+    return;
+  }
+  for (int i = 0; i < adapter.num_pages(); ++i) {
+    const size_t index = page_index(adapter, *load.place, i);
+    pages_[index] = adapter.page(i);
+    kv_cache_[index * static_cast<size_t>(spec_.block_size) / kPagesPerBlock] = {};
+  }
+}
+
+// All of the adapter has to be in place after the writes of the step as well.
+void SimulatedRunner::check_adapter(RequestId id, const Row& row) {
+  if (row.adapter_place == nullptr || !violation_.empty()) {
+    return;
+  }
+  const LoraAdapter& adapter = *row.request->adapter->weights;
+  if (!is_in_arena(adapter, *row.adapter_place)) {
+    fail(id, "the place of its adapter has another size");
+    return;
+  }
+  for (int i = 0; i < adapter.num_pages(); ++i) {
+    if (pages_[page_index(adapter, *row.adapter_place, i)] != adapter.page(i)) {
+      fail(id, "page " + std::to_string(i) + " of its adapter is not in the arena");
+      return;
+    }
+  }
+}
+
+bool SimulatedRunner::is_in_arena(const LoraAdapter& adapter, const AdapterPlace& place) const {
+  const AdapterExtent& extent = adapter.extent();
+  const auto num_blocks = static_cast<int32_t>(pages_.size() / kPagesPerBlock);
+  return std::ssize(place.block_ids) == extent.num_blocks + (extent.tail_pages > 0 ? 1 : 0) &&
+         place.tail_page >= 0 && place.tail_page + extent.tail_pages <= kPagesPerBlock &&
+         std::ranges::all_of(place.block_ids,
+                             [&](int32_t id) { return id > kNullBlockId && id < num_blocks; });
+}
+
+size_t SimulatedRunner::page_index(const LoraAdapter& adapter, const AdapterPlace& place,
+                                   int page) const {
+  const int block = page / kPagesPerBlock;
+  const int first = block == adapter.extent().num_blocks ? place.tail_page : 0;
+  return static_cast<size_t>(place.block_ids[static_cast<size_t>(block)]) * kPagesPerBlock +
+         static_cast<size_t>(first + page % kPagesPerBlock);
 }
 
 bool SimulatedRunner::accept(const ScheduledRow& scheduled) {
@@ -152,21 +220,25 @@ bool SimulatedRunner::accept(const ScheduledRow& scheduled) {
 }
 
 void SimulatedRunner::write(const ScheduledRow& scheduled, Row& row) {
-  const uint64_t identity = identity_of(*row.request);
+  const KVIdentity identity(*row.request);
   const int end = scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
+  const int pages_per_slot = kPagesPerBlock / spec_.block_size;
   for (int group = 0; group < static_cast<int>(spec_.groups.size()); ++group) {
     for (int position = scheduled.num_computed_tokens; position < end; ++position) {
-      *entry(row, group, position) = {.token_id = row.token_ids[position],
-                                      .position = position,
-                                      .group = group,
-                                      .identity = identity};
+      KVEntry& written = *entry(row, group, position);
+      written = {.token_id = row.token_ids[position],
+                 .position = position,
+                 .group = group,
+                 .identity = identity.at(position)};
+      const auto slot = &written - kv_cache_.data();
+      std::fill_n(pages_.begin() + slot * pages_per_slot, pages_per_slot, kNoPage);
     }
   }
 }
 
 // Reads all that the row's queries see; returns the hash of what the last one sees.
 uint64_t SimulatedRunner::read(const ScheduledRow& scheduled, Row& row) {
-  const uint64_t identity = identity_of(*row.request);
+  const KVIdentity identity(*row.request);
   const int end = scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
   uint64_t hash = 0;
   for (int group = 0; group < static_cast<int>(spec_.groups.size()); ++group) {
@@ -178,7 +250,7 @@ uint64_t SimulatedRunner::read(const ScheduledRow& scheduled, Row& row) {
       const KVEntry expected = {.token_id = row.token_ids[position],
                                 .position = position,
                                 .group = group,
-                                .identity = identity};
+                                .identity = identity.at(position)};
       row.is_corrupted |= found == nullptr || *found != expected;
       if (position >= first_of_last_query) {
         hash = fold(hash, found == nullptr ? KVEntry{} : *found);

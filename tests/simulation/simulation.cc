@@ -15,10 +15,12 @@
 namespace quire::simulation {
 namespace {
 
-// Far more than the longest queue needs; beyond it the scheduler makes no progress.
-constexpr int kMaxStepsToDrain = 20000;
 constexpr int kMaxIdleSteps = 2;
 constexpr size_t kMaxLiveRequests = 24;
+
+// In which so many tokens have to be computed, some of them more than once: as if no two were in
+// one step.
+int64_t steps_for(int64_t num_tokens) { return 2 + 2 * num_tokens; }
 
 class Simulation {
  public:
@@ -34,6 +36,7 @@ class Simulation {
  private:
   struct Expectation {
     std::shared_ptr<const EngineRequest> request;
+    int64_t last_step = 0;  // in which it may end
     ExpectedOutput output;
     size_t num_received = 0;
     size_t num_prompt_logprobs = 0;
@@ -49,6 +52,7 @@ class Simulation {
     }
   }
   void arrive();
+  int64_t num_live_tokens() const;
   void abort_some();
   void step_once();
   void update_oldest();
@@ -85,9 +89,9 @@ SimulationResult Simulation::run(int num_steps) {
       fail("the idle scheduler can't reset its prefix cache");
     }
   }
-  for (int i = 0; i < kMaxStepsToDrain && result_.violation.empty() &&
-                  (scheduler_.has_unfinished_requests() || !pending_.empty());
-       ++i) {
+  const int64_t last_step = result_.num_steps + steps_for(num_live_tokens());
+  while (result_.num_steps < last_step && result_.violation.empty() &&
+         (scheduler_.has_unfinished_requests() || !pending_.empty())) {
     step_once();
   }
   check_end();
@@ -101,11 +105,25 @@ void Simulation::arrive() {
       return;
     }
     std::shared_ptr<const EngineRequest> request = workload_.next_request();
-    expectations_[request->id] = {.request = request,
-                                  .output = workload_.expected_output(*request)};
     live_.push_back(request->id);
+    Expectation& expectation = expectations_[request->id];
+    expectation.request = request;
+    expectation.output = workload_.expected_output(*request);
+    // While its adapter is to be loaded, others may pass it.
+    expectation.last_step =
+        result_.num_steps +
+        steps_for(num_live_tokens() + int64_t{kMaxPassed} * config_.max_model_len);
     scheduler_.add(std::move(request));
   }
+}
+
+int64_t Simulation::num_live_tokens() const {
+  int64_t num_tokens = 0;
+  for (const RequestId id : live_) {
+    const EngineRequest& request = *expectations_.at(id).request;
+    num_tokens += std::ssize(request.prompt_token_ids) + request.max_tokens;
+  }
+  return num_tokens;
 }
 
 void Simulation::abort_some() {
@@ -183,6 +201,12 @@ void Simulation::receive(const StepResult& result) {
     }
     ++result_.num_finished;
     result_.num_cached_tokens += num_cached;
+    result_.num_cached_tokens_with_adapter += request.adapter ? num_cached : 0;
+    // Those of a low priority may wait for as long as others come.
+    if (config_.policy != SchedulingPolicy::kPriority &&
+        result_.num_steps > expectation.last_step) {
+      fail("request " + std::to_string(result.id) + " waited too long");
+    }
     end(result.id);
   } else if (expectation.num_received >= expectation.output.token_ids.size()) {
     fail("request " + std::to_string(result.id) + " did not finish");
@@ -227,13 +251,19 @@ void Simulation::end(RequestId id) {
 }
 
 void Simulation::check_end() {
-  result_.num_preemptions = scheduler_.stats().num_preemptions;
+  const SchedulerStats stats = scheduler_.stats();
+  result_.num_preemptions = stats.num_preemptions;
+  result_.num_adapter_loads = stats.num_adapter_loads;
+  result_.num_adapter_evictions = stats.num_adapter_evictions;
   if (!live_.empty() || scheduler_.has_unfinished_requests()) {
     fail("requests never end");
   }
   fail(check_state(scheduler_, config_, live_));
   if (!scheduler_.reset_prefix_cache()) {
     fail("blocks are lost");
+  }
+  if (scheduler_.kv_cache_manager().adapters().num_resident() != 0) {
+    fail("an adapter outlives the reset");
   }
 }
 

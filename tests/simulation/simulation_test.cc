@@ -22,12 +22,18 @@ TEST_P(SimulationTest, GivesEveryRequestTheTokensItGivesAlone) {
     total.num_aborted += result.num_aborted;
     total.num_preemptions += result.num_preemptions;
     total.num_cached_tokens += result.num_cached_tokens;
+    total.num_cached_tokens_with_adapter += result.num_cached_tokens_with_adapter;
+    total.num_adapter_loads += result.num_adapter_loads;
+    total.num_adapter_evictions += result.num_adapter_evictions;
   }
   // The simulation went where it is meant to go.
   EXPECT_GT(total.num_finished, 1000);
   EXPECT_GT(total.num_aborted, 100);
   EXPECT_GT(total.num_preemptions, 20);
   EXPECT_GT(total.num_cached_tokens, 1000);
+  EXPECT_GT(total.num_cached_tokens_with_adapter, 1000);
+  EXPECT_GT(total.num_adapter_loads, 1000);
+  EXPECT_GT(total.num_adapter_evictions, 1000);
   RecordProperty("finished", std::to_string(total.num_finished));
   RecordProperty("preemptions", std::to_string(total.num_preemptions));
 }

@@ -1,6 +1,7 @@
 #include "simulation/workload.h"
 
 #include <algorithm>
+#include <array>
 
 #include "scheduler/stop_check.h"
 #include "simulation/simulated_model.h"
@@ -9,6 +10,15 @@ namespace quire::simulation {
 namespace {
 
 constexpr size_t kMaxConversations = 6;
+constexpr int kMaxAdapterNames = 6;
+constexpr int kMaxAdapterBlocks = 12;
+
+// Large enough to push prefixes out, and each other.
+Adapters random_adapters(Random& random, const SchedulerConfig& config) {
+  const int num_names = random.one_in(4) ? 0 : random.between(1, kMaxAdapterNames);
+  const int max_blocks = static_cast<int>(config.num_blocks) / 6;
+  return {num_names, std::clamp(max_blocks, 1, kMaxAdapterBlocks)};
+}
 
 KVCacheSpec random_spec(Random& random) {
   KVCacheSpec spec;
@@ -73,9 +83,12 @@ SchedulerConfig random_config(Random& random) {
                                       ? random.between(1, 48)
                                       : config.max_model_len + random.between(0, 32);
   config.long_prefill_token_threshold = random.one_in(2) ? 0 : random.between(1, 16);
-  config.policy = random.one_in(2) ? SchedulingPolicy::kFcfs : SchedulingPolicy::kPriority;
+  constexpr std::array kPolicies = {SchedulingPolicy::kFcfs, SchedulingPolicy::kPriority,
+                                    SchedulingPolicy::kFair};
+  config.policy = kPolicies[random.next() % kPolicies.size()];
   config.enable_prefix_caching = !random.one_in(8);
   config.async_scheduling = !random.one_in(3);
+  config.max_loras = random.one_in(2) ? 0 : random.between(1, 3);
   config.max_preemptions = random.one_in(2) ? random.between(0, 2) : 8;
   config.cache_seed = random.next();
   config.forecast_output = random.one_in(2);
@@ -84,6 +97,9 @@ SchedulerConfig random_config(Random& random) {
   config.num_blocks = 1 + num_blocks_of_longest * random.between(4, 16) / 4;
   return config;
 }
+
+Workload::Workload(const SchedulerConfig& config, uint64_t seed)
+    : config_(config), random_(seed), adapters_(random_adapters(random_, config)) {}
 
 std::vector<int32_t> Workload::random_prompt() {
   const int max_length = config_.max_model_len - 1;
@@ -104,6 +120,19 @@ std::vector<int32_t> Workload::random_prompt() {
   return prompt;
 }
 
+// None if it and the request would not fit the pool together, as the engine's door has it.
+std::optional<RequestAdapter> Workload::random_adapter(const EngineRequest& request) {
+  const int num_prompt_tokens = static_cast<int>(request.prompt_token_ids.size());
+  std::optional<RequestAdapter> adapter = adapters_.draw(random_, num_prompt_tokens);
+  const int64_t num_kv_blocks =
+      num_blocks_for_request(config_.kv_cache_spec, num_prompt_tokens + request.max_tokens,
+                             config_.max_num_batched_tokens);
+  if (adapter && num_kv_blocks + adapter->extent.num_blocks + 1 > config_.num_blocks - 1) {
+    return std::nullopt;
+  }
+  return adapter;
+}
+
 std::shared_ptr<const EngineRequest> Workload::next_request() {
   auto params = std::make_shared<SamplingParams>();
   auto request = std::make_shared<EngineRequest>();
@@ -114,6 +143,7 @@ std::shared_ptr<const EngineRequest> Workload::next_request() {
   if (random_.one_in(2)) {
     request->max_tokens = std::min(request->max_tokens, random_.between(1, 8));
   }
+  request->adapter = random_adapter(*request);
   request->eos_token_ids = random_.one_in(3) ? std::vector<int32_t>{} : std::vector{kEosTokenId};
   request->priority = random_.between(0, 3);
   request->arrival_time_s = static_cast<double>(request->id);
