@@ -15,6 +15,7 @@ int run_serve(const CommandArgs& args);
 int run_chat(const CommandArgs& args);
 int run_complete(const CommandArgs& args);
 int run_generate(const CommandArgs& args);
+int run_compare_adapters(const CommandArgs& args);
 int run_bench(const CommandArgs& args);
 int run_bench_latency(const CommandArgs& args);
 int run_bench_throughput(const CommandArgs& args);

@@ -25,6 +25,8 @@ constexpr std::array kCommands{
     Command{"chat", "talk to a model, or to a server, in the terminal", run_chat},
     Command{"complete", "continue a text", run_complete},
     Command{"generate", "run a file of prompts, resuming where it stopped", run_generate},
+    Command{"compare-adapters", "show answers with and without LoRA adapters, side by side",
+            run_compare_adapters},
     Command{"bench", "measure latency, throughput, a server, or start-up", run_bench},
     Command{"collect-env", "describe this machine for a bug report", run_collect_env},
 };
@@ -34,7 +36,7 @@ void print_help() {
               version_string());
   std::printf("Commands:\n");
   for (const Command& command : kCommands) {
-    std::printf("  %-12s %s\n", command.name, command.summary);
+    std::printf("  %-16s %s\n", command.name, command.summary);
   }
   std::printf(
       "\nMODEL is a directory, a hub id in the local Hugging Face cache, or quire-demo (the "

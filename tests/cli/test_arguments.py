@@ -5,7 +5,7 @@ from tiny_model import CommandTest
 class ArgumentsTest(CommandTest):
     def test_help_lists_every_command(self):
         text = self.quire("--help").stdout
-        for command in ("serve", "chat", "complete", "generate", "bench", "collect-env"):
+        for command in ("serve", "chat", "complete", "generate", "compare-adapters", "bench", "collect-env"):
             self.assertIn(command, text)
             self.assertIn("--help", self.quire(command, "--help").stdout)
         for benchmark in ("latency", "throughput", "serve", "startup"):

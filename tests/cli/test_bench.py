@@ -1,11 +1,17 @@
 """quire bench, on sizes that say nothing but run at once."""
 import json
+import pathlib
+import subprocess
+import sys
+import xml.etree.ElementTree
 
 from serving import Serving
 from tiny_model import CommandTest
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-class BenchTest(CommandTest):
+
+class ReportTest(CommandTest):
     def report(self, *words):
         path = self.dir / "report.json"
         self.quire("bench", *words, "--output-json", path)
@@ -16,6 +22,8 @@ class BenchTest(CommandTest):
         self.assertIn("quire_commit", report["hardware"])
         return report
 
+
+class BenchTest(ReportTest):
     def check_device(self, report, *kinds):
         self.assertIn("reads of", report["roofs"]["bytes_method"])
         self.assertIn("products", report["roofs"]["flops_method"])
@@ -69,3 +77,86 @@ class BenchTest(CommandTest):
         report = self.report("startup", *self.engine_flags(), "--num-iters", "2")
         self.assertEqual(len(report["first_token_s"]), 2)
         self.assertGreater(report["median_first_token_s"], report["median_ready_s"])
+
+
+class LoraTest(ReportTest):
+    LENGTHS = ["--random-input-len", "16", "--random-output-len", "4"]
+
+    def lora(self, *words):
+        return self.report("lora", *self.engine_flags(), "--ranks", "4", *self.LENGTHS, *words)["rows"]
+
+    def test_steps_and_batches(self):
+        rows = self.lora("--num-adapters", "1", "2", "--batch-size", "2", "--num-prompts", "4", "--num-iters", "2")
+        self.assertEqual([row["num_adapters"] for row in rows if row["cell"] == "decode"], [0, 1, 2])
+        self.assertEqual([row["num_adapters"] for row in rows if row["cell"] == "throughput"], [0, 1, 2])
+        for row in rows:
+            if row["cell"] == "decode":
+                self.assertGreater(row["step_ms"], 0)
+                self.assertAlmostEqual(row["over_base"], row["step_ms"] / rows[0]["step_ms"] - 1)
+        arena = next(row for row in rows if row["cell"] == "arena")
+        self.assertEqual(arena["resident_adapters"], 2)
+        self.assertGreaterEqual(arena["arena_bytes"], arena["weight_bytes"])
+        self.assertGreater(next(row for row in rows if row["cell"] == "first token")["loaded_ms"], 0)
+        self.assertIn("tape", self.quire("bench", "lora", *self.engine_flags(), "--cells", "tape", status=1).stderr)
+
+    def test_memory_of_processes(self):
+        tokens = 4096
+        rows = self.lora("--cells", "memory", "--num-tenants", "2", "--tenant-kv-tokens", "0", str(tokens))
+        self.assertEqual([row["kv_cache"] for row in rows], ["own", "own", "own", "own", "shared", "reserved", "reserved"])
+        self.assertEqual([row["num_processes"] for row in rows], [2, 1, 2, 1, 1, 2, 1])
+        several, one, shared = rows[2:5]
+        token_bytes = 2 * 2 * 2 * 64 * 4  # K and V of two layers, two heads of 64 numbers
+        for row, num_tokens in ((several, 2 * tokens), (one, 2 * tokens), (shared, tokens)):
+            self.assertEqual(row["kv"], num_tokens * token_bytes)
+            parts = sum(row[owner] for owner in ("weights", "adapters", "kv", "rest"))
+            self.assertEqual(parts, row["used"])
+            self.assertEqual(row["used"], row["host"]["proportional"])
+            # The kernel has counted all that the engine says it holds, and not much more.
+            self.assertIn(row["rest"] >> 20, range(1, 100 * row["num_processes"]))
+        self.assertEqual(several["weights"], 2 * one["weights"])
+        self.assertEqual(several["adapters"], one["adapters"])
+        self.assertLess(one["used"], several["used"])
+        self.assertLess(shared["used"], one["used"])
+        self.assertAlmostEqual(one["reduction_of_used"], 1 - one["used"] / several["used"])
+        # Of an arena that is almost empty, half is saved of what is reserved.
+        self.assertGreater(rows[6]["empty_arena"], 7 << 20)
+        self.assertLess(rows[6]["reserved"], rows[5]["reserved"])
+        self.check_plot(rows)
+
+    def check_plot(self, rows):
+        plot = self.dir / "plot.svg"
+        command = [sys.executable, ROOT / "bench" / "lora_memory.py", self.dir / "report.json", "--svg", plot]
+        printed = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+        self.assertIn("**4,096 tokens of KV cache per adapter**", printed)
+        self.assertIn("| 1,000 | 65,536 |", printed)
+        bars = [element for element in xml.etree.ElementTree.parse(plot).iter() if element.tag.endswith("rect")]
+        self.assertGreater(len(bars), 5 * len(rows))
+
+    def test_many_adapters(self):
+        rows = self.lora("--cells", "many", "--num-registered", "300", "--num-host", "100", "--num-requests", "60",
+                         "--max-concurrency", "8")
+        self.assertEqual([row["choice"] for row in rows], ["none", "base", "uniform", "zipf"])
+        base, uniform, zipf = rows[1:]
+        self.assertEqual(base["in_host_memory"], 100)
+        self.assertEqual(base["num_distinct"], 0)
+        self.assertEqual(base["loads"], 0)
+        self.assertGreater(uniform["num_distinct"], zipf["num_distinct"])
+        self.assertGreater(zipf["num_distinct"], 8)
+        self.assertGreaterEqual(uniform["loads"], uniform["num_distinct"])
+        self.assertGreater(uniform["in_host_memory"], 100)
+
+    def test_storm_over_a_budget(self):
+        rows = self.lora("--cells", "storm", "--num-active", "6", "--budget", "2", "--num-requests", "24",
+                         "--request-rate", "200")
+        self.assertEqual([row["budget"] for row in rows], ["none", "--max-loras", "arena"])
+        none, _, arena = rows
+        self.assertEqual(none["loads"], 0)
+        self.assertGreater(arena["loads"], 6)
+        for row in rows:
+            self.assertGreater(row["median_ttft_ms"], 0)
+
+    def test_cycles_leave_nothing(self):
+        row = self.lora("--cells", "cycles", "--num-cycles", "1200", "--max-growth", "8M")[0]
+        self.assertEqual(row["num_cycles"], 1200)
+        self.assertEqual(row["early_cycles"], 1000)
+        self.assertLess(row["end_bytes"] - row["start_bytes"], 8 << 20)

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 
 #include "cli/bench/bench_engine.h"
 #include "cli/bench/bench_report.h"
@@ -47,19 +46,11 @@ struct BatchTimes {
 };
 
 void add_batch(const EngineRunResult& result, BatchTimes& times) {
-  double ttft_s = 0;
+  const double ttft_s = all_started_s(result);
   int num_decoded = 0;
-  for (const RequestTiming& timing : result.timings) {
-    ttft_s = std::max(ttft_s, timing.ttft_s);
-    num_decoded += timing.num_output_tokens - 1;
-  }
-  for (const RequestTiming& timing : result.timings) {
-    double time_s = timing.ttft_s;
-    for (const double itl_s : timing.itl_s) {
-      if (time_s >= ttft_s) times.itls.push_back(itl_s);
-      time_s += itl_s;
-    }
-  }
+  for (const RequestTiming& timing : result.timings) num_decoded += timing.num_output_tokens - 1;
+  const std::vector<double> itls = decode_itls(result);
+  times.itls.insert(times.itls.end(), itls.begin(), itls.end());
   times.latencies.push_back(result.duration_s);
   times.first_tokens.push_back(ttft_s);
   const double decode_s = result.duration_s - ttft_s;
@@ -89,12 +80,12 @@ int run_bench_latency(const CommandArgs& args) {
                           .seed = flags.engine.config.seed},
                          info.vocab_size);
   for (int i = 0; i < flags.num_iters_warmup; ++i) {
-    run_on_engine(*model.engine, prompts, flags.sampling);
+    run_on_engine(*model.engine, prompts, {.sampling = flags.sampling});
   }
   figures.begin(*model.engine);
   BatchTimes times;
   for (int i = 0; i < flags.num_iters; ++i) {
-    add_batch(run_on_engine(*model.engine, prompts, flags.sampling), times);
+    add_batch(run_on_engine(*model.engine, prompts, {.sampling = flags.sampling}), times);
   }
   figures.end(*model.engine);
   const std::vector<double> percentiles = {10, 25, 50, 75, 90, 99};

@@ -1,215 +1,153 @@
 // quire bench lora: what adapters cost, from adapters made for the purpose.
+#include "cli/bench/bench_lora.h"
+
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <climits>
-#include <optional>
+#include <utility>
 
 #include "base/error.h"
-#include "cli/bench/bench_engine.h"
-#include "cli/bench/bench_report.h"
-#include "cli/bench/made_adapters.h"
-#include "cli/command.h"
+#include "cli/bench/lora_tenant.h"
 #include "cli/flags.h"
-#include "cli/local_model.h"
 #include "engine/adapter_registry.h"
-#include "engine/roofs.h"
 
 namespace quire {
 namespace {
 
-const nlohmann::json kGreedy = nlohmann::json::object();
-
-struct LoraBenchFlags {
-  EngineFlags engine;
-  DatasetFlags dataset{.num_prompts = 0, .random_output_len = 64};
-  ReportFlags report;
-  std::vector<int> num_adapters = {1, 8, 32};
-  std::vector<int> ranks = {16};
-  std::vector<std::string> modules;
-  std::vector<int> batch_sizes = {1, 32};
-  int num_iters = 1;
+struct Cell {
+  const char* name;
+  bool is_default;  // takes seconds
+  void (*run)(LoraBench& bench);
 };
 
+// In the order in which they run: memory needs the device for itself, arena looks at what the
+// cells before it have loaded.
+constexpr std::array kCells{
+    Cell{"memory", false, run_lora_memory},
+    Cell{"decode", true, run_lora_decode},
+    Cell{"throughput", true, run_lora_throughput},
+    Cell{"arena", true, run_lora_arena},
+    Cell{"first-token", true, run_lora_first_token},
+    Cell{"many", false, run_lora_many},
+    Cell{"storm", false, run_lora_storm},
+    Cell{"cycles", false, run_lora_cycles},
+};
+
+void add_large_scale_flags(CLI::App& app, LoraBenchFlags& flags) {
+  app.option_defaults()->group("Cell many");
+  add_human_int(app, "--num-registered", flags.num_registered, "Adapters that requests choose from",
+                1);
+  add_human_int(app, "--num-host", flags.num_host,
+                "Adapters of these that are in host memory when the clock starts", 0);
+  add_human_int(app, "--num-requests", flags.num_requests, "Requests, also of cell storm", 1);
+  add_human_int(app, "--max-concurrency", flags.max_concurrency, "Requests in flight", 1);
+  app.option_defaults()->group("Cell storm");
+  add_human_int(app, "--num-active", flags.num_active, "Adapters that requests choose from", 1);
+  add_human_int(app, "--budget", flags.budget, "Adapters that there is room for", 1);
+  app.add_option("--request-rate", flags.request_rate,
+                 "Requests per second; 0: half of what the engine can do")
+      ->capture_default_str();
+  app.option_defaults()->group("Cell cycles");
+  add_human_int(app, "--num-cycles", flags.num_cycles, "Times that an adapter is loaded", 1);
+  add_human_int(app, "--max-growth", flags.max_growth_bytes,
+                "Bytes by which the process may grow over all cycles", 0);
+  app.option_defaults()->group("Cell memory");
+  add_human_int(app, "--num-tenants", flags.num_tenants, "Adapters, and processes", 1);
+  app.add_option("--tenant-kv-tokens", flags.tenant_kv_tokens,
+                 "Tokens in the KV cache of each tenant, one comparison each")
+      ->capture_default_str();
+  app.add_option("--tenant", flags.tenant)->group("");
+}
+
 void add_flags(CLI::App& app, LoraBenchFlags& flags) {
+  std::vector<std::string> names;
+  for (const Cell& cell : kCells) {
+    names.emplace_back(cell.name);
+    if (cell.is_default) flags.cells.emplace_back(cell.name);
+  }
   app.option_defaults()->group("Adapters");
+  app.add_option("--cells", flags.cells, "What to measure")
+      ->check(CLI::IsMember(names))
+      ->capture_default_str();
   app.add_option("--num-adapters", flags.num_adapters, "Distinct adapters of a batch, one run each")
       ->capture_default_str();
   app.add_option("--ranks", flags.ranks, "Ranks that the adapters have in turn")
       ->capture_default_str();
   app.add_option("--modules", flags.modules, "Modules they adapt (default: all but the head)");
-  app.option_defaults()->group("Decode steps");
-  app.add_option("--batch-size", flags.batch_sizes, "Prompts at once, one run each")
+  app.option_defaults()->group("Cells decode, throughput and first-token");
+  app.add_option("--batch-size", flags.batch_sizes, "Prompts at once of cell decode, one run each")
       ->capture_default_str();
   add_human_int(app, "--num-iters", flags.num_iters, "Batches measured", 1);
   add_dataset_flags(app, flags.dataset);
+  add_large_scale_flags(app, flags);
   add_report_flags(app, flags.report);
   add_engine_flags(app, flags.engine);
 }
 
-// What runs measure against.
-struct Bench {
-  EngineClient& engine;
-  const MadeAdapters& made;
-  double bytes_per_second = 0;
-  int64_t adapter_bytes = 0;  // of one, on average
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-};
+bool is_chosen(const LoraBenchFlags& flags, const char* name) {
+  return std::ranges::find(flags.cells, name) != flags.cells.end();
+}
 
-// Adapters in turn; 0: the base model.
-std::vector<std::string> adapters_in_turn(const Bench& bench, size_t num_prompts, int count) {
+}  // namespace
+
+LoraBench::LoraBench(LoraBenchFlags flags, CommandArgs args)
+    : flags_(std::move(flags)),
+      args_(std::move(args)),
+      made_({.ranks = flags_.ranks, .modules = flags_.modules}) {
+  flags_.engine.config.lora_dir = made_.folder();
+}
+
+EngineClient& LoraBench::engine() {
+  if (model_.engine == nullptr || !is_of_flags_) {
+    start_engine(flags_.engine.config);
+    is_of_flags_ = true;
+  }
+  return *model_.engine;
+}
+
+EngineClient& LoraBench::start_engine(const EngineConfig& config) {
+  stop_engine();
+  is_of_flags_ = false;
+  EngineFlags flags = flags_.engine;
+  flags.config = config;
+  model_ = load_local_model(flags, TokenizerUse::kOptional);
+  info_ = model_.engine->info();
+  return *model_.engine;
+}
+
+std::vector<std::string> LoraBench::adapters_in_turn(EngineClient& engine, size_t num_prompts,
+                                                     int count) {
   std::vector<std::string> names(num_prompts);
   if (count == 0) return names;
+  made_.make(engine.adapters()->config().shape.targets, count);
   for (size_t i = 0; i < num_prompts; ++i) {
-    names[i] = bench.made.name(static_cast<int>(i % static_cast<size_t>(count)));
+    names[i] = made_.name(static_cast<int>(i % static_cast<size_t>(count)));
   }
   return names;
 }
 
-// Time between tokens once all prompts have their first.
-double median_step_s(const EngineRunResult& result) {
-  double all_started_s = 0;
-  for (const RequestTiming& timing : result.timings) {
-    all_started_s = std::max(all_started_s, timing.ttft_s);
-  }
-  std::vector<double> itls;
-  for (const RequestTiming& timing : result.timings) {
-    double time_s = timing.ttft_s;
-    for (const double itl_s : timing.itl_s) {
-      if (time_s >= all_started_s) itls.push_back(itl_s);
-      time_s += itl_s;
-    }
-  }
-  return distribution(itls, {}).median;
-}
-
-void run_decode(Bench& bench, const LoraBenchFlags& flags) {
-  fmt::print("\nDecode steps, prompts of {} tokens\n{:>8} {:>9} {:>10} {:>9} {:>8}\n",
-             flags.dataset.random_input_len, "prompts", "adapters", "step, ms", "+", "bytes: +");
-  for (const int batch_size : flags.batch_sizes) {
-    const std::vector<BenchPrompt> prompts =
-        make_token_prompts({.num_prompts = batch_size,
-                            .random_input_len = flags.dataset.random_input_len,
-                            .random_output_len = flags.dataset.random_output_len,
-                            .seed = flags.engine.config.seed},
-                           bench.engine.info().vocab_size);
-    std::vector<int> counts = {0};
-    for (const int count : flags.num_adapters) {
-      if (count > 0 && count <= batch_size) counts.push_back(count);
-    }
-    double base_s = 0;
-    for (const int count : counts) {
-      const std::vector<std::string> adapters = adapters_in_turn(bench, prompts.size(), count);
-      run_on_engine(bench.engine, prompts, kGreedy, adapters);  // loads them, records the steps
-      std::vector<double> steps;
-      for (int i = 0; i < flags.num_iters; ++i) {
-        steps.push_back(median_step_s(run_on_engine(bench.engine, prompts, kGreedy, adapters)));
-      }
-      const double step_s = distribution(steps, {}).median;
-      if (count == 0) base_s = step_s;
-      const double bytes_s =
-          static_cast<double>(count * bench.adapter_bytes) / bench.bytes_per_second;
-      fmt::print("{:>8} {:>9} {:>10.3f} {:>8.1f}% {:>7.1f}%\n", batch_size, count, step_s * 1e3,
-                 (step_s / base_s - 1) * 100, bytes_s / base_s * 100);
-      bench.rows.push_back({{"cell", "decode"},
-                            {"batch_size", batch_size},
-                            {"num_adapters", count},
-                            {"step_ms", step_s * 1e3},
-                            {"over_base", step_s / base_s - 1},
-                            {"bytes_over_base", bytes_s / base_s}});
-    }
-  }
-}
-
-void run_throughput(Bench& bench, const LoraBenchFlags& flags) {
-  if (flags.dataset.num_prompts == 0) return;
-  const std::vector<BenchPrompt> prompts =
-      make_token_prompts(flags.dataset, bench.engine.info().vocab_size);
-  fmt::print("\nThroughput of {} requests at once\n{:>9} {:>10} {:>9}\n", prompts.size(),
-             "adapters", "tok/s", "of base");
-  std::vector<int> counts = {0};
-  counts.insert(counts.end(), flags.num_adapters.begin(), flags.num_adapters.end());
-  double base = 0;
-  for (const int count : counts) {
-    const EngineRunResult result = run_on_engine(bench.engine, prompts, kGreedy,
-                                                 adapters_in_turn(bench, prompts.size(), count));
-    double num_tokens = 0;
-    for (const RequestTiming& timing : result.timings) num_tokens += timing.num_output_tokens;
-    const double rate = num_tokens / result.duration_s;
-    if (count == 0) base = rate;
-    fmt::print("{:>9} {:>10.1f} {:>8.1f}%\n", count, rate, rate / base * 100);
-    bench.rows.push_back({{"cell", "throughput"},
-                          {"num_prompts", prompts.size()},
-                          {"num_adapters", count},
-                          {"output_tokens_per_second", rate},
-                          {"of_base", rate / base}});
-  }
-}
-
-// The first token of one prompt: on the base model, with an adapter on the device, and with one
-// that is in host memory only.
-void run_cold_start(Bench& bench, const LoraBenchFlags& flags) {
-  const std::vector<BenchPrompt> prompt =
-      make_token_prompts({.num_prompts = 1,
-                          .random_input_len = flags.dataset.random_input_len,
-                          .random_output_len = 1,
-                          .seed = flags.engine.config.seed},
-                         bench.engine.info().vocab_size);
-  constexpr int kRuns = 9;
-  const auto median_ttft_s = [&](const std::vector<std::string>& adapter, bool evict) {
-    std::vector<double> times;
-    for (int i = 0; i < kRuns; ++i) {
-      if (evict) bench.engine.reset_prefix_cache();  // and with it idle adapters
-      times.push_back(run_on_engine(bench.engine, prompt, kGreedy, adapter).timings[0].ttft_s);
-    }
-    return distribution(times, {}).median;
-  };
-  const std::vector<std::string> adapter = {bench.made.name(0)};
-  const double base_s = median_ttft_s({}, true);
-  const double warm_s = median_ttft_s(adapter, false);
-  const double cold_s = median_ttft_s(adapter, true);
-  fmt::print(
-      "\nFirst token of {} tokens: {:.2f} ms; with an adapter {:.2f} ms; with one that has to be "
-      "loaded {:.2f} ms\n",
-      flags.dataset.random_input_len, base_s * 1e3, warm_s * 1e3, cold_s * 1e3);
-  bench.rows.push_back({{"cell", "first token"},
-                        {"base_ms", base_s * 1e3},
-                        {"resident_ms", warm_s * 1e3},
-                        {"loaded_ms", cold_s * 1e3}});
-}
-
-void report_memory(Bench& bench) {
-  const SchedulerStats stats = bench.engine.stats().scheduler;
-  const EngineInfo& info = bench.engine.info();
-  const int64_t block_bytes = info.kv_cache_bytes / info.num_blocks;
-  const int64_t taken = stats.num_adapter_blocks * block_bytes;
-  const int64_t needed = stats.num_resident_adapters * bench.adapter_bytes;
-  const double waste =
-      taken == 0 ? 0.0 : 1.0 - static_cast<double>(needed) / static_cast<double>(taken);
-  fmt::print("{} adapters in place take {:.1f} MB of the arena, {:.1f}% of it beside weights\n",
-             stats.num_resident_adapters, static_cast<double>(taken) / 1e6, waste * 100);
-  bench.rows.push_back({{"cell", "memory"},
-                        {"resident_adapters", stats.num_resident_adapters},
-                        {"arena_bytes", taken},
-                        {"weight_bytes", needed},
-                        {"waste", waste},
-                        {"loads", stats.num_adapter_loads},
-                        {"evictions", stats.num_adapter_evictions}});
-}
-
-int64_t register_all(EngineClient& engine, const MadeAdapters& made) {
+int64_t LoraBench::adapter_bytes() {
+  const size_t count = flags_.ranks.size();
   int64_t total = 0;
-  for (int i = 0; i < made.count(); ++i) {
-    const auto added =
-        engine.adapters()->add({.lora_name = made.name(i), .lora_path = made.path(i)});
-    if (!added) throw LoadError(added.error().message);
+  for (const std::string& name : adapters_in_turn(engine(), count, static_cast<int>(count))) {
+    if (const auto read = engine().adapters()->acquire(name); !read) {
+      throw LoadError(read.error().message);
+    }
+    total += engine().adapters()->info(name)->num_bytes;
   }
-  for (const AdapterInfo& info : engine.adapters()->list()) total += info.num_bytes;
-  return total / made.count();
+  return total / static_cast<int64_t>(count);
 }
 
-}  // namespace
+std::vector<BenchPrompt> LoraBench::prompts(EngineClient& engine, int count, int output_len) const {
+  return make_token_prompts({.num_prompts = count,
+                             .random_input_len = flags_.dataset.random_input_len,
+                             .random_output_len = output_len,
+                             .seed = flags_.engine.config.seed},
+                            engine.info().vocab_size);
+}
 
 int run_bench_lora(const CommandArgs& args) {
   CLI::App app("Measure what LoRA adapters cost, with adapters of random weights.", "bench lora");
@@ -221,31 +159,19 @@ int run_bench_lora(const CommandArgs& args) {
   settle_model(flags.engine);
   flags.engine.config.enable_lora = true;
   flags.engine.config.max_queue_len = INT_MAX;
-  const Roofs roofs = measure_roofs(flags.engine.config);
-  const LocalModel model = load_local_model(flags.engine, TokenizerUse::kOptional);
-  const LoraModelShape& shape = model.engine->adapters()->config().shape;
-  const MadeAdapters made(shape.targets, {.count = *std::ranges::max_element(flags.num_adapters),
-                                          .ranks = flags.ranks,
-                                          .modules = flags.modules});
-  Bench bench{.engine = *model.engine,
-              .made = made,
-              .bytes_per_second = roofs.bytes_per_second,
-              .adapter_bytes = register_all(*model.engine, made)};
-  fmt::print("{} adapters of {:.1f} MB; memory {:.0f} GB/s ({})\n", made.count(),
-             static_cast<double>(bench.adapter_bytes) / 1e6, roofs.bytes_per_second / 1e9,
-             roofs.bytes_method);
-  run_decode(bench, flags);
-  run_throughput(bench, flags);
-  report_memory(bench);
-  run_cold_start(bench, flags);
+  if (!flags.tenant.empty()) return run_lora_tenant(flags.engine, flags.tenant);
+
+  LoraBench bench(flags, args);
+  for (const Cell& cell : kCells) {
+    if (is_chosen(flags, cell.name)) cell.run(bench);
+  }
   nlohmann::ordered_json report =
-      report_head("lora", args, flags.engine.config.model, &model.engine->info());
+      report_head("lora", args, flags.engine.config.model, bench.info());
   report["ranks"] = flags.ranks;
-  report["adapter_bytes"] = bench.adapter_bytes;
-  report["bytes_per_second"] = roofs.bytes_per_second;
-  report["rows"] = bench.rows;
+  report["rows"] = bench.rows();
   save_report(flags.report, report);
-  return 0;
+  for (const std::string& failure : bench.failures()) fmt::print(stderr, "failed: {}\n", failure);
+  return bench.failures().empty() ? 0 : 1;
 }
 
 }  // namespace quire

@@ -1,23 +1,19 @@
 // quire bench startup: from the start of a `quire serve` process to its first token.
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
-#include <spawn.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <csignal>
-#include <cstring>
 #include <thread>
 
 #include "base/error.h"
 #include "cli/bench/bench_report.h"
 #include "cli/bench/bench_stats.h"
+#include "cli/bench/child_process.h"
 #include "cli/command.h"
 #include "cli/flags.h"
 #include "cli/http_client.h"
@@ -45,48 +41,6 @@ uint16_t free_port() {
   return ntohs(address.sin_port);
 }
 
-// A child running this binary, its output in `log_path`; killed when this object ends.
-class Child {
- public:
-  Child(const CommandArgs& words, const std::string& log_path) {
-    std::vector<char*> argv;
-    argv.reserve(words.size() + 1);
-    for (const std::string& word : words) {
-      argv.push_back(const_cast<char*>(word.c_str()));
-    }
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log_path.c_str(),
-                                     O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
-    const int status =
-        posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, argv.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (status != 0) {
-      throw LoadError(std::string("cannot start quire serve: ") + std::strerror(status));
-    }
-  }
-  ~Child() {
-    if (pid_ > 0) {
-      kill(pid_, SIGKILL);
-      waitpid(pid_, nullptr, 0);
-    }
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-
-  bool running() {
-    if (pid_ > 0 && waitpid(pid_, nullptr, WNOHANG) == pid_) {
-      pid_ = -1;
-    }
-    return pid_ > 0;
-  }
-
- private:
-  pid_t pid_ = -1;
-};
-
 struct StartupTimes {
   double ready_s = 0;        // the first answered HTTP request
   double first_token_s = 0;  // the answer of a completion with one token
@@ -101,7 +55,7 @@ StartupTimes measure(const EngineFlags& flags, const CommandArgs& engine_args) {
   words.insert(words.end(), {"--host", "127.0.0.1", "--port", std::to_string(port)});
   StartupTimes times;
   const Clock::time_point start = Clock::now();
-  Child child(words, log_path);
+  ChildProcess child({.words = words, .log_path = log_path});
   while (HttpClient::fetch({.url = root + "/health", .timeout_s = 1}).status != 200) {
     if (!child.running()) {
       throw LoadError("quire serve ended before it answered; its output is in " + log_path);

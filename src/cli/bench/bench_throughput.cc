@@ -56,7 +56,7 @@ int run_bench_throughput(const CommandArgs& args) {
   const EngineInfo& info = model.engine->info();
   const std::vector<BenchPrompt> prompts = make_prompts(dataset, model);
   figures.begin(*model.engine);
-  const EngineRunResult result = run_on_engine(*model.engine, prompts, sampling);
+  const EngineRunResult result = run_on_engine(*model.engine, prompts, {.sampling = sampling});
   figures.end(*model.engine);
 
   const BenchMetrics metrics = compute_metrics(result.timings, result.duration_s, {});

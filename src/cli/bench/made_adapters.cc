@@ -7,8 +7,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 
@@ -96,42 +96,61 @@ std::string make_folder() {
   return pattern;
 }
 
-}  // namespace
-
-MadeAdapters::MadeAdapters(std::span<const LoraTarget> targets, const MadeAdaptersOptions& options)
-    : folder_(make_folder()), count_(options.count) {
+// The modules that the options name.
+std::vector<const LoraTarget*> choose(std::span<const LoraTarget> targets,
+                                      const std::vector<std::string>& modules) {
   std::vector<const LoraTarget*> chosen;
-  std::set<std::string> modules;
   for (const LoraTarget& target : targets) {
-    const std::string module = module_of(target.name);
-    const bool is_wanted = options.modules.empty() ? !target.is_head
-                                                   : std::ranges::find(options.modules, module) !=
-                                                         options.modules.end();
-    if (!is_wanted) continue;
-    chosen.push_back(&target);
-    modules.insert(module);
+    const bool is_wanted =
+        modules.empty() ? !target.is_head
+                        : std::ranges::find(modules, module_of(target.name)) != modules.end();
+    if (is_wanted) chosen.push_back(&target);
   }
   if (chosen.empty()) throw LoadError("--modules names no module of the model");
-  for (const int rank : std::set<int>(options.ranks.begin(), options.ranks.end())) {
-    write_weights(folder_ + "/rank-" + std::to_string(rank), matrices_of(chosen, rank));
-  }
-  for (int i = 0; i < options.count; ++i) {
-    const int rank = options.ranks[static_cast<size_t>(i) % options.ranks.size()];
-    fs::create_directory(path(i));
-    fs::create_symlink(folder_ + "/rank-" + std::to_string(rank),
-                       path(i) + "/adapter_model.safetensors");
-    constexpr double kAlphaStep = 1.0 / 4096;  // too little to matter
-    std::ofstream(path(i) + "/adapter_config.json") << nlohmann::json{
-        {"peft_type", "LORA"},
-        {"r", rank},
-        {"lora_alpha", 2 * rank + kAlphaStep * i},
-        {"target_modules", modules}}.dump();
-  }
+  return chosen;
 }
+
+}  // namespace
+
+MadeAdapters::MadeAdapters(MadeAdaptersOptions options)
+    : options_(std::move(options)), folder_(make_folder()) {}
 
 MadeAdapters::~MadeAdapters() {
   std::error_code ignored;
   fs::remove_all(folder_, ignored);
+}
+
+std::string MadeAdapters::weights_path(int rank) const {
+  return folder_ + "/rank-" + std::to_string(rank);
+}
+
+void MadeAdapters::write_weights_of_all_ranks(std::span<const LoraTarget> targets) {
+  const std::vector<const LoraTarget*> chosen = choose(targets, options_.modules);
+  std::set<std::string> modules;
+  for (const LoraTarget* target : chosen) modules.insert(module_of(target->name));
+  for (const int rank : options_.ranks) {
+    const bool is_new = configs_
+                            .try_emplace(rank, nlohmann::json{{"peft_type", "LORA"},
+                                                              {"r", rank},
+                                                              {"target_modules", modules}})
+                            .second;
+    if (is_new) write_weights(weights_path(rank), matrices_of(chosen, rank));
+  }
+}
+
+void MadeAdapters::make(std::span<const LoraTarget> targets, int count) {
+  constexpr double kAlphaStep = 1.0 / 4096;  // too little to matter
+  if (configs_.empty()) write_weights_of_all_ranks(targets);
+  for (; count_ < count; ++count_) {
+    const int rank = options_.ranks[static_cast<size_t>(count_) % options_.ranks.size()];
+    fs::create_directory(path(count_));
+    fs::create_symlink(weights_path(rank), path(count_) + "/adapter_model.safetensors");
+    nlohmann::json config = configs_.at(rank);
+    config["lora_alpha"] = 2 * rank + kAlphaStep * count_;
+    std::ofstream out(path(count_) + "/adapter_config.json");
+    out << config.dump();
+    if (!out.flush()) throw LoadError("cannot write " + path(count_) + "; is the disk full?");
+  }
 }
 
 }  // namespace quire
