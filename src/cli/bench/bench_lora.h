@@ -31,7 +31,7 @@ struct LoraBenchFlags {
   // Of cell many.
   int num_registered = 2000;
   int num_host = 2000;  // of these, read before the clock starts
-  int num_requests = 1000;
+  int num_requests = 200;
   int max_concurrency = 64;
   // Of cell storm.
   int num_active = 16;
