@@ -237,7 +237,7 @@ Expected<std::shared_ptr<const LoraAdapter>, RequestError> AdapterRegistry::read
     auto adapter = std::make_shared<const LoraAdapter>(directory, config_.shape, config_.max_rank);
     const AdapterExtent extent = adapter->extent();
     const int64_t num_blocks = extent.num_blocks + (extent.tail_pages > 0 ? 1 : 0);
-    if (num_blocks > config_.num_usable_blocks / 2) {
+    if (num_blocks > config_.num_usable_blocks / kLargestAdapterShare) {
       return Unexpected{bad_adapter("lora_path", "The adapter in '" + path + "' takes " +
                                                      std::to_string(num_blocks) +
                                                      " blocks of the KV cache, which has " +

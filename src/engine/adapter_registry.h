@@ -21,6 +21,9 @@
 
 namespace quire {
 
+// An adapter may take one in so many of the arena's blocks, so that its requests have some left.
+inline constexpr int64_t kLargestAdapterShare = 2;
+
 struct AdapterRegistryConfig {
   LoraModelShape shape;
   int64_t num_usable_blocks = 0;  // of the arena: a larger adapter is refused

@@ -79,9 +79,11 @@ void Scheduler::add(std::shared_ptr<const EngineRequest> engine_request) {
        .adapter_content = engine_request->adapter ? engine_request->adapter->content : BlockHash{},
        .cache_salt = engine_request->cache_salt},
       engine_request->adapter ? engine_request->adapter->first_token : 0);
-  request->fair_place = fair_share_.take_place(
-      engine_request->adapter ? engine_request->adapter->content.low : 0,
-      request->num_known_tokens(), forecast_.remaining_tokens(0, engine_request->max_tokens));
+  if (config_.policy == SchedulingPolicy::kFair) {
+    request->fair_place = fair_share_.take_place(
+        engine_request->adapter ? engine_request->adapter->content.low : 0,
+        request->num_known_tokens(), forecast_.remaining_tokens(0, engine_request->max_tokens));
+  }
   const RequestId id = engine_request->id;
   request->engine_request = std::move(engine_request);
   Request* added = request.get();

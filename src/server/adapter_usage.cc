@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "server/labelled_metric.h"
 #include "server/openai/errors.h"
 
 namespace quire {
@@ -17,24 +18,18 @@ using prometheus::MetricType;
 
 constexpr const char* kOther = "other";
 
-ClientMetric metric_with(const Labels& labels) {
-  ClientMetric metric;
-  for (const auto& [name, value] : labels) metric.label.push_back({name, value});
-  return metric;
-}
-
 MetricFamily counter(const char* name, const char* help) {
   return {name, help, MetricType::Counter, {}};
 }
 
 ClientMetric count_metric(const Labels& labels, int64_t count) {
-  ClientMetric metric = metric_with(labels);
+  ClientMetric metric = labelled_metric(labels);
   metric.counter.value = static_cast<double>(count);
   return metric;
 }
 
 ClientMetric first_token_metric(const Labels& labels, const AdapterCounts& counts) {
-  ClientMetric metric = metric_with(labels);
+  ClientMetric metric = labelled_metric(labels);
   uint64_t num_observed = 0;
   for (size_t i = 0; i < counts.first_tokens.size(); ++i) {
     num_observed += counts.first_tokens[i];
@@ -164,9 +159,9 @@ std::vector<MetricFamily> AdapterUsage::collect(const Labels& labels, int max_lo
       if (live.num_waiting > 0) append_name(waiting, name);
     }
   }
-  ClientMetric info = metric_with({{"max_lora", std::to_string(max_loras)},
-                                   {"running_lora_adapters", running},
-                                   {"waiting_lora_adapters", waiting}});
+  ClientMetric info = labelled_metric({{"max_lora", std::to_string(max_loras)},
+                                       {"running_lora_adapters", running},
+                                       {"waiting_lora_adapters", waiting}});
   info.gauge.value = static_cast<double>(std::time(nullptr));
   MetricFamily infos{"vllm:lora_requests_info",
                      "Adapters of running and of waiting requests, in the labels; the value is the "

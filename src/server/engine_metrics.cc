@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/adapter_registry.h"
+#include "server/labelled_metric.h"
 
 namespace quire {
 namespace {
@@ -102,9 +103,8 @@ std::vector<Figure> memory_figures(const DeviceMemory& memory) {
 // Idle adapters, like cached prefixes, make way when their blocks are needed.
 std::vector<Figure> arena_figures(const SchedulerStats& s, const EngineInfo& info) {
   constexpr const char* kHelp =
-      "Bytes of the blocks of the KV cache, by owner: kv = of running sequences; adapters = "
-      "adapters "
-      "in place, used or idle; free = empty, or of cached prefixes.";
+      "Bytes of the blocks of the KV cache, by owner: kv = of running sequences; "
+      "adapters = adapters in place, used or idle; free = empty, or of cached prefixes.";
   const int64_t block_bytes = info.num_blocks > 0 ? info.kv_cache_bytes / info.num_blocks : 0;
   const int64_t num_kv_blocks = s.num_allocated_token_slots / std::max(1, info.block_size);
   const auto figure = [&](const char* owner, int64_t num_blocks) {
@@ -134,19 +134,13 @@ std::vector<Figure> adapter_figures(const SchedulerStats& s, const AdapterTotals
   };
 }
 
-ClientMetric labelled(const prometheus::Labels& labels) {
-  ClientMetric metric;
-  for (const auto& [name, value] : labels) metric.label.push_back({name, value});
-  return metric;
-}
-
 void append(std::vector<MetricFamily>& families, const std::vector<Figure>& figures,
             const prometheus::Labels& labels) {
   for (const Figure& figure : figures) {
     if (families.empty() || families.back().name != figure.name) {
       families.push_back({figure.name, figure.help, figure.type, {}});
     }
-    ClientMetric& metric = families.back().metric.emplace_back(labelled(labels));
+    ClientMetric& metric = families.back().metric.emplace_back(labelled_metric(labels));
     if (figure.label != nullptr) metric.label.push_back({figure.label, figure.label_value});
     metric.counter.value = figure.value;
     metric.gauge.value = figure.value;
@@ -155,7 +149,7 @@ void append(std::vector<MetricFamily>& families, const std::vector<Figure>& figu
 
 MetricFamily step_token_histogram(const StepTokenHistogram& steps,
                                   const prometheus::Labels& labels) {
-  ClientMetric metric = labelled(labels);
+  ClientMetric metric = labelled_metric(labels);
   uint64_t num_steps = 0;
   for (size_t i = 0; i < steps.counts.size(); ++i) {
     num_steps += static_cast<uint64_t>(steps.counts[i]);

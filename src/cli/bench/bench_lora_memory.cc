@@ -17,8 +17,6 @@ namespace {
 constexpr double kMiB = 1048576.0;
 // The null block, and one for the token after a prompt.
 constexpr int64_t kSpareBlocks = 2;
-// An adapter may take this part of an arena (AdapterRegistry).
-constexpr int64_t kLargestAdapterShare = 2;
 // Left free on a GPU that processes divide among themselves.
 constexpr int64_t kDividedReserveBytes = int64_t{512} << 20;
 
