@@ -1,42 +1,37 @@
 """A running `quire serve` for tests, and requests to it."""
 import json
+import re
 import subprocess
 import threading
 import time
-import urllib.error
 import urllib.request
 
-from tiny_model import BINARY, free_port
+from tiny_model import BINARY, TIMEOUT_S
 
 
 class Serving:
-    """Starts the server, waits until it is ready; kills it at the end if it still runs."""
+    """Starts the server on a free port, waits until it is ready; kills it at the end if it still runs."""
 
     def __init__(self, *flags):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen([BINARY, "serve", *flags, "--port", str(self.port)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([BINARY, "serve", *flags, "--port", "0"], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, text=True)
         self.log = ""
         self.reader = threading.Thread(target=self._read_log)
         self.reader.start()
+        self.port = 0
 
     def _read_log(self):
         for line in self.process.stderr:
             self.log += line
 
     def __enter__(self):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
-            try:
-                with urllib.request.urlopen(self.url + "/ready", timeout=1):
-                    return self
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.01)
-        self.__exit__()
-        raise AssertionError("quire serve did not become ready:\n" + self.log)
+        try:
+            self.port = int(re.search(r"listening on http://.*:(\d+)\n", self.log_with("listening on"))[1])
+            with urllib.request.urlopen(self.url + "/ready", timeout=60):
+                return self
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_):
         if self.process.poll() is None:
@@ -44,9 +39,22 @@ class Serving:
         self.wait()
         self.process.stderr.close()
 
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def log_with(self, *parts):
+        """The log, as soon as it has all parts: what the server has written may still be on its way here."""
+        deadline = time.monotonic() + 60
+        while not all(re.search(re.escape(part) + ".*\n", self.log) for part in parts):
+            if time.monotonic() > deadline or not self.reader.is_alive():
+                raise AssertionError(f"the log lacks one of {parts}:\n{self.log}")
+            time.sleep(0.01)
+        return self.log
+
     def wait(self):
         """The exit status."""
-        status = self.process.wait(timeout=60)
+        status = self.process.wait(timeout=TIMEOUT_S)
         self.reader.join()
         return status
 
@@ -54,7 +62,7 @@ class Serving:
         """The answer, parsed; with "stream", an iterator over the chunks."""
         request = urllib.request.Request(self.url + path, json.dumps(body).encode(),
                                          {"Content-Type": "application/json"})
-        response = urllib.request.urlopen(request, timeout=60)
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
         if body.get("stream"):
             return self._chunks(response)
         with response:

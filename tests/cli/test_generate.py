@@ -1,6 +1,7 @@
 """quire generate: files in, files out, and crashes in between."""
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -60,7 +61,10 @@ class GenerateTest(CommandTest):
             stderr = process.communicate()[1]
             num_killed += process.returncode == -signal.SIGKILL
             if process.returncode == 0:
-                break
+                if num_killed > 0:
+                    break
+                shutil.rmtree(output)  # faster than the first: another time
+                continue
             self.assertEqual(process.returncode, -signal.SIGKILL, stderr)
         self.quire(*self.flags(output))
         self.assertGreater(num_killed, 0)
@@ -89,7 +93,7 @@ class GenerateTest(CommandTest):
 
     def test_interrupt_keeps_what_is_done(self):
         output = self.dir / "out"
-        process = subprocess.Popen([BINARY, *self.flags(output, "--max-num-seqs", "1")], stderr=subprocess.PIPE)
+        process = subprocess.Popen([BINARY, *self.flags(output, "--max-num-seqs", "1", "--max-tokens", "400")], stderr=subprocess.PIPE)
         results = output / "results.jsonl"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not (results.exists() and results.stat().st_size):

@@ -36,7 +36,7 @@ class ServeTest(LoraTest):
         card = json.dumps({"name": "b", "path": self.path("b"), "base_model_name": "alias"})
         with Serving(*self.engine_flags(), "--served-model-name", "tiny", "alias", "--lora-dir",
                      str(self.dir / "adapters"), *self.modules("a"), card) as server:
-            self.assertIn("adapter a of rank 4", server.log)
+            server.log_with("adapter a of rank 4")
             outputs = {model: self.completion(server, model) for model in ("tiny", "a", "b", "c")}
             self.assertEqual(len({tuple(ids) for ids in outputs.values()}), 4, outputs)
             with urllib.request.urlopen(server.url + "/v1/models") as response:
@@ -68,7 +68,7 @@ class ServeTest(LoraTest):
 
     def test_loading_at_run_time(self):
         with Serving(*self.engine_flags(), "--enable-runtime-lora") as server:
-            self.assertIn("--admin-api-key", server.log)
+            server.log_with("--admin-api-key")
             request = urllib.request.Request(
                 server.url + "/v1/load_lora_adapter",
                 json.dumps({"lora_name": "x", "lora_path": self.path("a")}).encode(),

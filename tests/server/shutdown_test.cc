@@ -18,7 +18,7 @@ TEST(Shutdown, FinishesWhatRunsAndRefusesWhatComes) {
   TestClient idle(server.port());
   EXPECT_EQ(idle.get("/health").status, 200);
   running.send(http_post("/v1/completions",
-                         R"({"prompt":"x","max_tokens":400,"ignore_eos":true,"stream":true})"));
+                         R"({"prompt":"x","max_tokens":1500,"ignore_eos":true,"stream":true})"));
   server.wait_for_metric("vllm:num_requests_running", 1);
   server.server().stop();
   EXPECT_TRUE(idle.wait_for_end());
