@@ -430,13 +430,13 @@ void Connection::release_exchange() {
 
 void Connection::finish_exchange() {
   release_exchange();
+  state_ = State::kIdle;  // before linger(), which may close: nothing is being answered
   if (flight_.capacity() > kMaxPipelinedBytes) flight_.shrink_to_fit();
   if (pending_.capacity() > kMaxPipelinedBytes) pending_.shrink_to_fit();
   if (!keep_alive_ || context_.draining) {
     linger();
     return;
   }
-  state_ = State::kIdle;
   deadline_s_ = monotonic_now_s() + context_.config.keep_alive_timeout_s;
   advance();
   read();

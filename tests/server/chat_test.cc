@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -191,7 +192,7 @@ TEST_F(Chat, RefusesUnknownModels) {
 }
 
 TEST(ChatEngineFailure, BeforeTheFirstByteIsAStatusAndAfterItAnEvent) {
-  TestServer server({.fail_after_tokens = 5});
+  TestServer server({.step_time = std::chrono::milliseconds(10), .fail_after_tokens = 30});
   TestClient client(server.port());
   const json body = {{"messages", {user("x")}}, {"ignore_eos", true}};
   EXPECT_EQ(client.post("/v1/chat/completions", body.dump()).status, 503);

@@ -42,6 +42,24 @@ TEST(Disconnect, AbortsEverySequenceOfARequest) {
   EXPECT_EQ(server.engine().num_aborts(), 12);
 }
 
+TEST(Disconnect, AHalfClosedConnectionGetsItsAnswerAndIsCountedOnce) {
+  TestServer server({.step_time = std::chrono::microseconds(0), .tokens_per_step = 16});
+  for (int i = 0; i < 3; ++i) {
+    TestClient client(server.port(), 4096);
+    // An answer of megabytes, which waits for its reader.
+    client.send(http_post("/v1/completions",
+                          R"({"prompt":"x","max_tokens":4000,"ignore_eos":true,"logprobs":20})"));
+    std::string answer = client.receive_some(1);
+    client.finish_sending();
+    std::this_thread::sleep_for(milliseconds(20));  // the server has seen it, or this tests less
+    answer += client.receive_some(SIZE_MAX);
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 200"));
+    EXPECT_TRUE(answer.ends_with("}"));
+    EXPECT_GT(answer.size(), 1U << 19);
+  }
+  EXPECT_EQ(server.wait_for_metric("quire:http_requests_in_flight", 1), 1) << "the scrape";
+}
+
 // Clients vanish by FIN, RST or half-close, before, within and after head, body and answer.
 TEST(Disconnect, AThousandRandomOnesLeaveEveryCounterAtItsBaseline) {
   constexpr uint64_t kSeed = 20240917;
@@ -70,7 +88,9 @@ TEST(Disconnect, AThousandRandomOnesLeaveEveryCounterAtItsBaseline) {
     }
   }
   live.clear();
-  EXPECT_TRUE(server.wait_until_idle()) << "seed " << kSeed;
+  EXPECT_TRUE(server.wait_until_idle())
+      << "seed " << kSeed << "\n"
+      << TestClient(server.port()).get("/metrics").body;
   TestClient after(server.port());
   EXPECT_EQ(after.post("/v1/completions", R"({"prompt":"x","max_tokens":2})").status, 200);
 }

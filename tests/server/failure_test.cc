@@ -1,6 +1,7 @@
 // What clients and operators see when a request, or the engine, fails.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <future>
 #include <nlohmann/json.hpp>
@@ -17,7 +18,10 @@ using nlohmann::json;
 constexpr const char* kPrompt = R"({"prompt":"x","max_tokens":50,"ignore_eos":true)";
 
 TEST(Failure, OfOneRequestIsAnErrorBodyOrAnErrorEvent) {
-  TestServer server({.fail_after_tokens = 10, .failure = RowFailure::kCorrupted});
+  // Slow enough that the stream has begun when it fails: before, the answer has the error's status.
+  TestServer server({.step_time = std::chrono::milliseconds(10),
+                     .fail_after_tokens = 40,
+                     .failure = RowFailure::kCorrupted});
   TestClient client(server.port());
   const ClientResponse whole = client.post("/v1/completions", std::string(kPrompt) + "}");
   EXPECT_EQ(whole.status, 500);
