@@ -93,7 +93,8 @@ class GenerateTest(CommandTest):
 
     def test_interrupt_keeps_what_is_done(self):
         output = self.dir / "out"
-        process = subprocess.Popen([BINARY, *self.flags(output, "--max-num-seqs", "1", "--max-tokens", "400")], stderr=subprocess.PIPE)
+        flags = self.flags(output, "--max-num-seqs", "1", "--max-tokens", "400")
+        process = subprocess.Popen([BINARY, *flags], stderr=subprocess.PIPE)
         results = output / "results.jsonl"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not (results.exists() and results.stat().st_size):
