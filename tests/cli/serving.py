@@ -46,11 +46,13 @@ class Serving:
     def log_with(self, *parts):
         """The log, as soon as it has all parts: what the server has written may still be on its way here."""
         deadline = time.monotonic() + 60
-        while not all(re.search(re.escape(part) + ".*\n", self.log) for part in parts):
-            if time.monotonic() > deadline or not self.reader.is_alive():
+        while True:
+            is_last_look = time.monotonic() > deadline or not self.reader.is_alive()
+            if all(re.search(re.escape(part) + ".*\n", self.log) for part in parts):
+                return self.log
+            if is_last_look:
                 raise AssertionError(f"the log lacks one of {parts}:\n{self.log}")
             time.sleep(0.01)
-        return self.log
 
     def wait(self):
         """The exit status."""

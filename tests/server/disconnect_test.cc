@@ -46,7 +46,7 @@ TEST(Disconnect, AHalfClosedConnectionGetsItsAnswerAndIsCountedOnce) {
   TestServer server({.step_time = std::chrono::microseconds(0), .tokens_per_step = 16});
   for (int i = 0; i < 3; ++i) {
     TestClient client(server.port(), 4096);
-    // An answer of megabytes, which waits for its reader.
+    // An answer of a megabyte, which waits for its reader.
     client.send(http_post("/v1/completions",
                           R"({"prompt":"x","max_tokens":4000,"ignore_eos":true,"logprobs":20})"));
     std::string answer = client.receive_some(1);
