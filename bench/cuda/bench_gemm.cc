@@ -84,7 +84,7 @@ void bench_rows(CudaBench& bench, const Weight& weight, const std::vector<Packed
   bench.measure(name, roof, work, per_graph,
                 [&](int i) { bench.table().gemm(bench.stream(), args_of(i)); });
   if (m > kFewRows) return;
-  if (m > kMaxFewRows / 2 && gemm_few_rows(bench.stream(), args_of(0))) {
+  if (gemm_few_rows(bench.stream(), args_of(0))) {
     bench.measure(name + " few_rows", roof, work, per_graph,
                   [&](int i) { (void)gemm_few_rows(bench.stream(), args_of(i)); });
   }

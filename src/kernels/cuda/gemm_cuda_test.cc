@@ -108,7 +108,7 @@ class GemmTest : public CudaTest {
 TEST_F(GemmTest, FewRowsOfRandomShapes) {
   for (int i = 0; i < 80; ++i) {
     const DType dtype = random.between(0, 1) == 0 ? DType::kF16 : DType::kBF16;
-    expect_agreement({.m = random.between(1, 32),
+    expect_agreement({.m = random.between(1, 64),
                       .n = random.between(1, 500),
                       .k = 8 * random.between(1, random.between(1, 300)),
                       .dtype = dtype,
@@ -167,6 +167,12 @@ TEST_F(GemmTest, FewRowsOfLargeMatrices) {
                                          {.m = 16, .n = 528, .k = 14336},
                                          {.m = 16, .n = 28672, .k = 256},
                                          {.m = 17, .n = 4096, .k = 1024},
+                                         {.m = 25, .n = 6144, .k = 1024, .bias = true},
+                                         {.m = 33, .n = 9000, .k = 520, .accumulate = true},
+                                         {.m = 64, .n = 28672, .k = 1032},
+                                         {.m = 64, .n = 33792, .k = 256, .out_dtype = DType::kBF16},
+                                         {.m = 64, .n = 33793, .k = 256},
+                                         {.m = 57, .n = 4096, .k = 14336, .accumulate = true},
                                          {.m = 32, .n = 2048, .k = 2048, .accumulate = true}}) {
     expect_agreement(c);
   }
@@ -198,7 +204,7 @@ TEST_F(GemmTest, FewRowsOfSmallAndLongMatrices) {
 TEST_F(GemmTest, GatedProductsOfRandomShapes) {
   for (int i = 0; i < 60; ++i) {
     const DType dtype = random.between(0, 1) == 0 ? DType::kF16 : DType::kBF16;
-    const int m = random.between(1, 16);
+    const int m = random.between(1, random.between(1, 64));
     const int n = i % 10 == 9 ? random.between(2000, 9000) : random.between(1, 300);
     const int k = 8 * random.between(8, random.between(9, 200));
     const auto activation = static_cast<Activation>(random.between(0, 3));

@@ -20,6 +20,7 @@
 namespace quire {
 namespace {
 
+constexpr int kMaxRows = 32;
 constexpr int kWarps = 8;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kTileRows = 16;
@@ -513,7 +514,7 @@ void launch_few_rows(Stream& stream, const FewRowsParams& params, const Plan& pl
 
 bool gemm_few_rows(Stream& stream, const GemmArgs& args) {
   const PackedWeight& weight = *args.weight;
-  if (args.x.rows() > kMaxFewRows || weight.dtype == DType::kF32) return false;
+  if (args.x.rows() > kMaxRows || weight.dtype == DType::kF32) return false;
   if (weight.dtype == DType::kBF16 && cuda_properties().arch < 80) return false;
   if (!is_aligned(args.x.data, args.x.rows() == 1 ? 0 : args.x.row_stride)) return false;
   if (!is_aligned(weight.data.data(), weight.in_features)) return false;

@@ -5,14 +5,15 @@
 
 namespace quire {
 
-// The most rows that gemm_few_rows() can take.
-inline constexpr int64_t kMaxFewRows = 32;
+// The most rows that these can take.
+inline constexpr int64_t kMaxFewRows = 64;
 
 // Returns false, having done nothing, if the product is not for this kernel: too many rows for the
 // shared memory, f32, rows that are not aligned to 16 bytes, or a type without tensor cores.
 [[nodiscard]] bool gemm_few_rows(Stream& stream, const GemmArgs& args);
 
-// For Hopper; false for other processors, and more than 16 rows.
+// For Hopper; false for other processors too, and for weights of more than 256 rows (a gated one's
+// 128 columns) for each of the GPU's processors.
 [[nodiscard]] bool gemm_few_rows_sm90a(Stream& stream, const GemmArgs& args);
 [[nodiscard]] bool gated_gemm_few_rows_sm90a(Stream& stream, const GatedGemmArgs& args);
 
