@@ -355,12 +355,12 @@ __global__ void __launch_bounds__(kThreads, 2)
 #endif
   extern __shared__ uint4 shared_vectors[];
   auto* shared = reinterpret_cast<std::byte*>(shared_vectors);
-  allow_next_kernel();
   const BlockWork work(p);
   WeightCopier<T> copier(p, work, shared_vectors);
 #pragma unroll
   for (int i = 0; i < kRing; ++i) copier.copy_step(i);
   wait_for_previous_kernel();
+  allow_next_kernel();  // not before x is there
   load_x<T>(p, work, shared + p.x_offset);
   __syncthreads();
 

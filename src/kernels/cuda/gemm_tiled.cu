@@ -47,8 +47,8 @@ template <typename T, typename Out>
 __global__ void __launch_bounds__(kThreads) gemm_tiled_kernel(const TiledParams p) {
   __shared__ Tile x_tile;
   __shared__ Tile weight_tile;
-  allow_next_kernel();
   wait_for_previous_kernel();
+  allow_next_kernel();  // not before x is there
   const int64_t first_n = int64_t{blockIdx.x} * kTile;
   const int64_t first_m = int64_t{blockIdx.y} * kTile;
   const int thread_n = threadIdx.x % kThreadsAcross;
@@ -87,8 +87,8 @@ __global__ void __launch_bounds__(kThreads) gemm_tiled_kernel(const TiledParams 
 
 template <typename Out>
 __global__ void __launch_bounds__(kThreads) begin_with_bias_kernel(const TiledParams p) {
-  allow_next_kernel();
   wait_for_previous_kernel();
+  allow_next_kernel();  // not before x is there
   const int64_t column = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (column >= p.n) return;
   const float bias = p.bias[column];

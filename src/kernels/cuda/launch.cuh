@@ -4,7 +4,8 @@
 // memory that another kernel writes or reads (its outputs included), and lets the next one start
 // early with allow_next_kernel().  What comes before the wait may read weights, what was copied
 // before the step, and what was written by a kernel that never calls allow_next_kernel(), or before
-// it.
+// it.  A product calls it after its own wait: until it ends, the next kernel may read what it
+// reads and use any memory that it does not touch.
 // Source: CUDA C++ Programming Guide, programmatic dependent launch.
 #pragma once
 
