@@ -8,6 +8,7 @@
 namespace quire {
 namespace {
 
+constexpr int64_t kProgressWords = 2;
 constexpr int64_t kTileWords = sizeof(LoraTile) / sizeof(int32_t);
 
 // Every adapter's last tile may be short.
@@ -26,7 +27,10 @@ int64_t tiles_bytes(const AdapterBatchConfig& config, int max_tokens) {
 AdapterBatch::AdapterBatch(const AdapterBatchConfig& config, const Device& device)
     : config_(config),
       arena_(device,
-             tiles_bytes(config, config.max_num_tokens) + tiles_bytes(config, config.max_num_seqs)),
+             MirroredArena::space(int64_t{config.num_targets} * kProgressWords, DType::kI32) +
+                 tiles_bytes(config, config.max_num_tokens) +
+                 tiles_bytes(config, config.max_num_seqs)),
+      progress_(arena_.take({config.num_targets, kProgressWords}, DType::kI32)),
       tokens_(take_tiles(config, config.max_num_tokens)),
       logit_rows_(take_tiles(config, config.max_num_seqs)) {}
 
@@ -38,6 +42,7 @@ AdapterBatch::Tiles AdapterBatch::take_tiles(const AdapterBatchConfig& config, i
   tiles.batch.num_tiles = tiles.num_tiles.device();
   tiles.batch.tiles = tiles.tiles.device();
   tiles.batch.tokens = tiles.tokens.device();
+  tiles.batch.progress = progress_.device();
   return tiles;
 }
 

@@ -13,7 +13,8 @@ namespace quire {
 struct AdapterBatchConfig {
   int max_num_tokens = 0;  // of one step
   int max_num_seqs = 0;
-  int max_rank = 0;  // of any adapter
+  int max_rank = 0;     // of any adapter
+  int num_targets = 0;  // of the model
   const std::byte* arena = nullptr;
   int64_t block_bytes = 0;
   DType dtype = DType::kF32;
@@ -58,6 +59,7 @@ class AdapterBatch {
 
   AdapterBatchConfig config_;
   MirroredArena arena_;
+  MirroredTensor progress_;  // [num_targets, 2] i32, zeros
   Tiles tokens_;
   Tiles logit_rows_;
   std::vector<Span> spans_;

@@ -135,6 +135,8 @@ std::unique_ptr<EngineClient> start_engine(const EngineConfig& config, const Ker
     parts.adapters = std::make_unique<AdapterRegistry>(
         adapter_registry_config(config, loaded, resolved.scheduler, kernels));
     parts.executor.max_lora_rank = parts.adapters->config().max_rank;
+    parts.executor.num_lora_targets =
+        static_cast<int>(parts.adapters->config().shape.targets.size());
   }
   parts.kernels = &kernels;
   parts.device = std::move(device);

@@ -21,6 +21,7 @@ struct StepExecutorConfig {
   int64_t num_blocks = 0;     // of the arena, the null block included
   DType dtype = DType::kF32;  // of the weights and of the KV cache
   int max_lora_rank = 0;      // of any adapter; 0: there are none
+  int num_lora_targets = 0;   // of the model
 };
 
 // A step whose work is queued on the device.  Made by launch(), ended by collect().

@@ -25,8 +25,7 @@ struct KernelTable {
   GemmFn gemm = nullptr;
   GatedGemmFn gated_gemm = nullptr;               // optional fusion
   LoraNumPartialsFn lora_num_partials = nullptr;  // optional: 1 if absent
-  LoraShrinkFn lora_shrink = nullptr;
-  LoraExpandFn lora_expand = nullptr;
+  LoraAddFn lora_add = nullptr;
   RmsNormFn rms_norm = nullptr;
   LayerNormFn layer_norm = nullptr;
   GatedActivationFn gated_activation = nullptr;

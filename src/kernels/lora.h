@@ -46,6 +46,7 @@ struct LoraBatch {
   TensorView num_tiles = {};  // [1] i32
   TensorView tiles = {};      // LoraTile[num_tiles]
   TensorView tokens = {};     // i32: the rows of x that have an adapter, adapter by adapter
+  TensorView progress = {};   // [targets, 2] i32: scratch, zeros before a step
 };
 
 // A * x may be summed over several ranges of features, so that there is work for all processors of
@@ -58,25 +59,19 @@ inline int64_t lora_partial_features(int64_t in_features, int64_t num_partials) 
 // How many ranges suit a device for so many tokens.
 using LoraNumPartialsFn = int64_t (*)(int64_t in_features, int num_tokens);
 
-// sums[p][i][part * max_rank + j] = row j of the part's A * x of token i, over the p-th range of
-// features.  Written for the tokens and ranks of the batch only.
-struct LoraShrinkArgs {
+// out's columns of each part += scale * B * (A * x).
+// Requires: comes next after the product of x that writes `out`, beside which it may run; once for
+// a target in a step.
+struct LoraAddArgs {
   TensorView x;  // [tokens, in_features] activations
   const LoraBatch* batch = nullptr;
   int first_target = 0;  // the parts are targets first_target, first_target + 1, ...
-  int num_parts = 0;
-  TensorView sums;  // [num_partials, max_num_tokens, num_parts * max_rank] f32
-};
-using LoraShrinkFn = void (*)(Stream&, const LoraShrinkArgs&);
-
-// out's columns of each part += scale * B * (the partial sums, added up in order).
-struct LoraExpandArgs {
-  TensorView sums;  // as LoraShrinkArgs has left them
-  const LoraBatch* batch = nullptr;
-  int first_target = 0;
   std::span<const int64_t> part_out_features;  // at most kMaxLoraParts
+  // Scratch, [num_partials, max_num_tokens, parts * max_rank] f32.  At [p][i][part * max_rank + j]:
+  // row j of the part's A * x of token i, over the p-th range of features.
+  TensorView sums;
   TensorView out;  // [tokens, sum of part_out_features] activations or f32
 };
-using LoraExpandFn = void (*)(Stream&, const LoraExpandArgs&);
+using LoraAddFn = void (*)(Stream&, const LoraAddArgs&);
 
 }  // namespace quire

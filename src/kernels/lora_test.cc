@@ -12,14 +12,11 @@ Tensor add_adapters(const KernelTable& table, Stream& stream, const LoraTestShap
   const int64_t num_partials = 1 + shape.in_features % 4;
   Tensor sums(batch.sums_shape(shape, num_partials), DType::kF32);
   std::fill_n(sums.view().as<float>(), sums.view().shape.num_elements(), std::nanf(""));
-  table.lora_shrink(stream, {.x = x,
-                             .batch = &batch.batch,
-                             .num_parts = static_cast<int>(shape.out_features.size()),
-                             .sums = sums.view()});
-  table.lora_expand(stream, {.sums = sums.view(),
-                             .batch = &batch.batch,
-                             .part_out_features = shape.out_features,
-                             .out = result.view()});
+  table.lora_add(stream, {.x = x,
+                          .batch = &batch.batch,
+                          .part_out_features = shape.out_features,
+                          .sums = sums.view(),
+                          .out = result.view()});
   return result;
 }
 

@@ -76,8 +76,7 @@ void check_kernels(const KernelTable& k) {
   const std::pair<const char*, bool> entries[] = {
       {"pack_weight", k.pack_weight != nullptr},
       {"gemm", k.gemm != nullptr},
-      {"lora_shrink", k.lora_shrink != nullptr},
-      {"lora_expand", k.lora_expand != nullptr},
+      {"lora_add", k.lora_add != nullptr},
       {"rms_norm", k.rms_norm != nullptr},
       {"layer_norm", k.layer_norm != nullptr},
       {"gated_activation", k.gated_activation != nullptr},

@@ -107,39 +107,28 @@ Linear::Linear(const BuildContext& build, const LinearOptions& options)
   for (const LinearPart& part : options.parts) part_out_features_.push_back(part.out_features);
 }
 
-TensorView Linear::shrink_lora(ForwardContext& context, Scratch& scratch,
-                               const TensorView& x) const {
-  if (context.lora == nullptr) return {};
-  const auto num_parts = static_cast<int>(part_out_features_.size());
+void Linear::add_adapters(ForwardContext& context, const TensorView& x,
+                          const TensorView& out) const {
+  if (context.lora == nullptr) return;
+  Scratch scratch(context);
+  const auto num_parts = static_cast<int64_t>(part_out_features_.size());
   const LoraNumPartialsFn partials = context.kernels.lora_num_partials;
   const int num_tokens = context.lora->max_num_tokens;
   const TensorView sums =
       scratch.f32_cube(partials == nullptr ? 1 : partials(in_features(), num_tokens), num_tokens,
-                       int64_t{num_parts} * context.lora->max_rank);
-  context.kernels.lora_shrink(context.stream, {.x = x,
-                                               .batch = context.lora,
-                                               .first_target = first_lora_target_,
-                                               .num_parts = num_parts,
-                                               .sums = sums});
-  return sums;
-}
-
-void Linear::expand_lora(ForwardContext& context, const TensorView& sums,
-                         const TensorView& out) const {
-  if (context.lora == nullptr) return;
-  context.kernels.lora_expand(context.stream, {.sums = sums,
-                                               .batch = context.lora,
-                                               .first_target = first_lora_target_,
-                                               .part_out_features = part_out_features_,
-                                               .out = out});
+                       num_parts * context.lora->max_rank);
+  context.kernels.lora_add(context.stream, {.x = x,
+                                            .batch = context.lora,
+                                            .first_target = first_lora_target_,
+                                            .part_out_features = part_out_features_,
+                                            .sums = sums,
+                                            .out = out});
 }
 
 void Linear::forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
-  Scratch scratch(context);
-  const TensorView sums = shrink_lora(context, scratch, x);
   context.kernels.gemm(context.stream,
                        {.x = x, .weight = &weight_, .bias = bias_.view(), .out = out});
-  expand_lora(context, sums, out);
+  add_adapters(context, x, out);
 }
 
 bool Linear::forward_gated(ForwardContext& context, const TensorView& x, const TensorView& out,
@@ -155,12 +144,10 @@ bool Linear::forward_gated(ForwardContext& context, const TensorView& x, const T
 
 void Linear::forward_add(ForwardContext& context, const TensorView& x,
                          const TensorView& out) const {
-  Scratch scratch(context);
-  const TensorView sums = shrink_lora(context, scratch, x);
   context.kernels.gemm(
       context.stream,
       {.x = x, .weight = &weight_, .bias = bias_.view(), .out = out, .accumulate = true});
-  expand_lora(context, sums, out);
+  add_adapters(context, x, out);
 }
 
 }  // namespace quire

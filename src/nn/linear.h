@@ -45,9 +45,8 @@ class Linear {
   void forward_add(ForwardContext& context, const TensorView& x, const TensorView& out) const;
 
  private:
-  // The sums that expand_lora() takes, of the step's adapters; empty without.
-  TensorView shrink_lora(ForwardContext& context, Scratch& scratch, const TensorView& x) const;
-  void expand_lora(ForwardContext& context, const TensorView& sums, const TensorView& out) const;
+  // out += what the step's adapters add for x.
+  void add_adapters(ForwardContext& context, const TensorView& x, const TensorView& out) const;
 
   PackedWeight weight_;
   Tensor bias_;            // [out_features] f32 or empty

@@ -69,6 +69,7 @@ class AdapterInArena {
     num_tiles_ = upload({1}, &num_tiles);
     tokens_ = upload({std::ssize(tokens)}, tokens.data());
     tiles_ = upload({num_tiles, int64_t{sizeof(LoraTile) / sizeof(int32_t)}}, tiles.data());
+    progress_ = Tensor({std::ssize(shape_.targets), 2}, DType::kI32, *shape_.device);
     batch_ = {.arena = arena_.data(),
               .dtype = shape_.dtype,
               .max_rank = adapter_.max_rank(),
@@ -76,7 +77,8 @@ class AdapterInArena {
               .max_num_tokens = end - begin,
               .num_tiles = num_tiles_.view(),
               .tiles = tiles_.view(),
-              .tokens = tokens_.view()};
+              .tokens = tokens_.view(),
+              .progress = progress_.view()};
     return &batch_;
   }
   Tensor upload(const Shape& shape, const void* data) {
@@ -93,7 +95,7 @@ class AdapterInArena {
   Buffer arena_;
   int64_t directory_ = 0;
   int first_position_ = 0;
-  Tensor num_tiles_, tiles_, tokens_;
+  Tensor num_tiles_, tiles_, tokens_, progress_;
   LoraBatch batch_;
 };
 

@@ -11,8 +11,7 @@ void cuda_gemm(Stream& stream, const GemmArgs& args);
 bool cuda_gated_gemm(Stream& stream, const GatedGemmArgs& args);
 
 int64_t cuda_lora_num_partials(int64_t in_features, int num_tokens);
-void cuda_lora_shrink(Stream& stream, const LoraShrinkArgs& args);
-void cuda_lora_expand(Stream& stream, const LoraExpandArgs& args);
+void cuda_lora_add(Stream& stream, const LoraAddArgs& args);
 
 // Elementwise.
 void cuda_rms_norm(Stream& stream, const RmsNormArgs& args);

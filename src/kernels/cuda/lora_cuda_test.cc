@@ -13,6 +13,7 @@ struct DeviceBatch {
         num_tiles(upload(host.batch.num_tiles)),
         tiles(upload(host.batch.tiles)),
         tokens(upload(host.batch.tokens)),
+        progress(upload(Tensor({kMaxLoraParts, 2}, DType::kI32).view())),
         batch(host.batch) {
     stream.copy(arena.data(), from.arena().data(), arena.num_bytes());
     stream.synchronize();
@@ -20,9 +21,10 @@ struct DeviceBatch {
     batch.num_tiles = num_tiles.view();
     batch.tiles = tiles.view();
     batch.tokens = tokens.view();
+    batch.progress = progress.view();
   }
   Buffer arena;
-  Tensor num_tiles, tiles, tokens;
+  Tensor num_tiles, tiles, tokens, progress;
   LoraBatch batch;
 };
 
@@ -71,14 +73,11 @@ class CudaLora : public CudaTest {
   static void run(const KernelTable& kernels, Stream& stream, const LoraCase& c,
                   const LoraBatch& batch, const TensorView& x, const TensorView& out,
                   const Tensor& sums) {
-    kernels.lora_shrink(stream, {.x = x,
-                                 .batch = &batch,
-                                 .num_parts = static_cast<int>(c.shape.out_features.size()),
-                                 .sums = sums.view()});
-    kernels.lora_expand(stream, {.sums = sums.view(),
-                                 .batch = &batch,
-                                 .part_out_features = c.shape.out_features,
-                                 .out = out});
+    kernels.lora_add(stream, {.x = x,
+                              .batch = &batch,
+                              .part_out_features = c.shape.out_features,
+                              .sums = sums.view(),
+                              .out = out});
     stream.synchronize();
   }
   static Tensor add_adapters(const KernelTable& kernels, Stream& stream, const LoraCase& c,

@@ -29,15 +29,13 @@ float& sum_at(const TensorView& sums, int64_t partial, int64_t token, int64_t co
   return sums.as<float>()[(partial * sums.shape[1] + token) * sums.shape[2] + column];
 }
 
-}  // namespace
-
-void lora_shrink(Stream&, const LoraShrinkArgs& args) {
+void shrink(const LoraAddArgs& args) {
   const LoraBatch& batch = *args.batch;
   const int64_t size = args.x.shape[1];
   const int64_t range = lora_partial_features(size, args.sums.shape[0]);
   for_tokens(batch, [&](const LoraTile& tile, int i) {
     const auto* x = args.x.row<float>(batch.tokens.as<int32_t>()[i]);
-    for (int p = 0; p < args.num_parts; ++p) {
+    for (int p = 0; p < static_cast<int>(args.part_out_features.size()); ++p) {
       const LoraPart& part = part_of(batch, tile, args.first_target + p);
       for (int j = 0; j < part.rank; ++j) {
         const std::byte* a = batch.arena + row_of(batch, part, j).a;
@@ -53,7 +51,7 @@ void lora_shrink(Stream&, const LoraShrinkArgs& args) {
   });
 }
 
-void lora_expand(Stream&, const LoraExpandArgs& args) {
+void expand(const LoraAddArgs& args) {
   const LoraBatch& batch = *args.batch;
   for_tokens(batch, [&](const LoraTile& tile, int i) {
     auto* out = args.out.row<float>(batch.tokens.as<int32_t>()[i]);
@@ -73,6 +71,13 @@ void lora_expand(Stream&, const LoraExpandArgs& args) {
       out += args.part_out_features[p];
     }
   });
+}
+
+}  // namespace
+
+void lora_add(Stream&, const LoraAddArgs& args) {
+  shrink(args);
+  expand(args);
 }
 
 }  // namespace quire::reference

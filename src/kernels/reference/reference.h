@@ -8,8 +8,7 @@ namespace quire::reference {
 
 PackedWeight pack_weight(Stream& stream, const PackWeightArgs& args);
 void gemm(Stream& stream, const GemmArgs& args);
-void lora_shrink(Stream& stream, const LoraShrinkArgs& args);
-void lora_expand(Stream& stream, const LoraExpandArgs& args);
+void lora_add(Stream& stream, const LoraAddArgs& args);
 void rms_norm(Stream& stream, const RmsNormArgs& args);
 void layer_norm(Stream& stream, const LayerNormArgs& args);
 void gated_activation(Stream& stream, const GatedActivationArgs& args);

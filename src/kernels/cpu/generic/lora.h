@@ -63,7 +63,7 @@ struct Lora {
   }
 
   template <DType kType>
-  static void shrink_item(const LoraShrinkArgs& args, const Item& item) {
+  static void shrink_item(const LoraAddArgs& args, const Item& item) {
     const LoraBatch& batch = *args.batch;
     const int64_t size = args.x.shape[1];
     const auto first = static_cast<int>(item.piece) * kRows;
@@ -91,20 +91,18 @@ struct Lora {
     }
   }
 
-  static void shrink(Stream& stream, const LoraShrinkArgs& args) {
+  static void shrink(Stream& stream, const LoraAddArgs& args) {
     const int64_t pieces = (args.batch->max_rank + kRows - 1) / kRows;
     with_dtype(args.batch->dtype, [&](auto dtype) {
-      for_items(stream, *args.batch, args.first_target, args.num_parts, pieces,
-                [&](const Item& item) {
-                  if (item.piece * kRows < item.weights->rank) {
-                    shrink_item<dtype.value>(args, item);
-                  }
-                });
+      const auto num_parts = static_cast<int>(args.part_out_features.size());
+      for_items(stream, *args.batch, args.first_target, num_parts, pieces, [&](const Item& item) {
+        if (item.piece * kRows < item.weights->rank) shrink_item<dtype.value>(args, item);
+      });
     });
   }
 
   // factors[j] = scale * row j of A * x, of one token and matrix.
-  static void add_partials(const LoraExpandArgs& args, const Item& item, int64_t token,
+  static void add_partials(const LoraAddArgs& args, const Item& item, int64_t token,
                            float* factors) {
     const int64_t stride = args.sums.shape[1] * args.sums.shape[2];
     const float* sums = args.sums.template as<float>() + token * args.sums.shape[2] +
@@ -118,7 +116,7 @@ struct Lora {
 
   // out[i] += sum over j of factors[j] * (column j of B)[i], for `lanes` lanes of each vector.
   template <DType kType, int kCount>
-  static void add_columns(const LoraExpandArgs& args, const Item& item, const float* factors,
+  static void add_columns(const LoraAddArgs& args, const Item& item, const float* factors,
                           int64_t column, float* out, int lanes) {
     F sums[kCount];
     for (F& sum : sums) sum = V::zero();
@@ -138,7 +136,7 @@ struct Lora {
   }
 
   template <DType kType>
-  static void expand_item(const LoraExpandArgs& args, const Item& item, int64_t part_begin) {
+  static void expand_item(const LoraAddArgs& args, const Item& item, int64_t part_begin) {
     const int64_t begin = item.piece * kColumns;
     const int64_t size = args.part_out_features[static_cast<size_t>(item.part)];
     const int64_t end = std::min(size, begin + kColumns);
@@ -157,7 +155,7 @@ struct Lora {
     }
   }
 
-  static void expand(Stream& stream, const LoraExpandArgs& args) {
+  static void expand(Stream& stream, const LoraAddArgs& args) {
     const auto num_parts = static_cast<int>(args.part_out_features.size());
     CHECK(num_parts <= kMaxLoraParts && args.batch->max_rank <= kMaxLoraRank);
     int64_t part_begins[kMaxLoraParts] = {};
@@ -175,6 +173,11 @@ struct Lora {
         }
       });
     });
+  }
+
+  static void add(Stream& stream, const LoraAddArgs& args) {
+    shrink(stream, args);
+    expand(stream, args);
   }
 
   template <DType kType>
