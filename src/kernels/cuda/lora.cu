@@ -11,6 +11,7 @@ namespace quire {
 namespace lora {
 namespace {
 
+constexpr int kGroupTiles = 4;  // of a prompt's expand
 constexpr int kBlocksPerSm = 8;
 
 template <typename T>
@@ -27,18 +28,29 @@ __global__ void __launch_bounds__(kThreads) lora_shrink_tiles(const ShrinkParams
   if (before_x) wait_for_previous_kernel();
 }
 
+// A piece of work is some tiles one after the other: of an adapter of up to 16 ranks B is fetched
+// once for them.
 template <typename T, typename Out>
 __global__ void __launch_bounds__(kThreads) lora_expand_tiles(const ExpandParams<Out> params) {
   allow_next_kernel();
   __shared__ ExpandShared<T> shared;
-  const int num_items = *params.tiles.num_tiles * params.pieces_per_tile;
+  const int num_tiles = *params.tiles.num_tiles;
+  const int num_groups = (num_tiles + kGroupTiles - 1) / kGroupTiles;
   bool before_sums = true;
-  for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
-    const ExpandItem item(params, i / params.pieces_per_tile, i % params.pieces_per_tile);
+  for (int i = static_cast<int>(blockIdx.x); i < num_groups * params.pieces_per_tile;
+       i += static_cast<int>(gridDim.x)) {
+    const int first = i / params.pieces_per_tile * kGroupTiles;
+    ExpandItem item(params, first, i % params.pieces_per_tile);
     item.fetch_first(params.tiles, shared);
     if (before_sums) wait_for_previous_kernel();
     before_sums = false;
     expand_item<T>(params, item, shared);
+    for (int t = first + 1; t < min(first + kGroupTiles, num_tiles); ++t) {
+      if (!item.move_to(params, t) || item.part.rank > kRanks) {
+        item.fetch_first(params.tiles, shared);
+      }
+      expand_item<T>(params, item, shared);
+    }
   }
   if (before_sums) wait_for_previous_kernel();
 }
@@ -269,8 +281,9 @@ void add(Stream& stream, const LoraAddArgs& args) {
     if (has_tiles<T, Out>(args)) {
       launch(stream, "lora_shrink", lora_shrink_tiles<T>, shape_for(num_shrinks, kBlocksPerSm),
              shrink);
-      launch(stream, "lora_expand", lora_expand_tiles<T, Out>, shape_for(num_expands, kBlocksPerSm),
-             expand);
+      const int64_t num_groups = (batch.max_num_tiles + kGroupTiles - 1) / kGroupTiles;
+      launch(stream, "lora_expand", lora_expand_tiles<T, Out>,
+             shape_for(num_groups * expand.pieces_per_tile, kBlocksPerSm), expand);
       return;
     }
   }

@@ -320,6 +320,16 @@ struct ExpandItem {
         piece(find_piece(params.columns, piece_index)),
         part(params.tiles.part(tile, piece.part)) {}
 
+  // The same piece for another tile; returns whether that has the same adapter.
+  template <typename Out>
+  __device__ bool move_to(const ExpandParams<Out>& params, int tile_index) {
+    const int64_t parts = tile.parts;
+    tile = params.tiles.tile(tile_index);
+    if (tile.parts == parts) return true;
+    part = params.tiles.part(tile, piece.part);
+    return false;
+  }
+
   // Starts to copy the first rows of B.
   template <typename T>
   __device__ void fetch_first(const Tiles& tiles, ExpandShared<T>& shared) const {
