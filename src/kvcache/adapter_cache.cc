@@ -43,12 +43,13 @@ bool AdapterCache::hold(const AdapterExtent& extent) {
     return false;
   }
   auto place = std::make_shared<AdapterPlace>();
-  for (int i = 0; i < extent.num_blocks; ++i) place->block_ids.push_back(take_block());
+  for (int i = 0; i < extent.num_blocks; ++i) take_block(*place);
   if (extent.tail_pages > 0) take_tail(extent.tail_pages, *place);
   entries_.emplace(extent.id, Entry{.extent = extent,
                                     .place = std::move(place),
                                     .num_users = 1,
                                     .eviction_key = 0.0,
+                                    .last_step = 0,
                                     .idle_link = {}});
   ++num_loads_;
   return true;
@@ -69,10 +70,11 @@ std::vector<AdapterCache::Resident> AdapterCache::residents() const {
   return residents;
 }
 
-int32_t AdapterCache::take_block() {
+void AdapterCache::take_block(AdapterPlace& place) {
   make_room();
   ++num_blocks_;
-  return pool_.allocate(kAdapterOwner);
+  place.block_ids.push_back(pool_.allocate(kAdapterOwner));
+  place.last_steps.push_back(pool_.block(place.block_ids.back()).last_step);
 }
 
 void AdapterCache::take_tail(int num_pages, AdapterPlace& place) {
@@ -81,13 +83,13 @@ void AdapterCache::take_tail(int num_pages, AdapterPlace& place) {
       shared.used_pages |= page_mask(*first, num_pages);
       if (shared.num_held++ == 0) --num_idle_blocks_;
       place.block_ids.push_back(block_id);
+      place.last_steps.push_back(pool_.step());  // of whoever had these pages
       place.tail_page = *first;
       return;
     }
   }
-  const int32_t block_id = take_block();
-  shared_[block_id] = {.used_pages = page_mask(0, num_pages), .num_held = 1};
-  place.block_ids.push_back(block_id);
+  take_block(place);
+  shared_[place.block_ids.back()] = {.used_pages = page_mask(0, num_pages), .num_held = 1};
   place.tail_page = 0;
 }
 
@@ -101,6 +103,7 @@ void AdapterCache::set_idle(Entry& entry, bool idle) {
   }
   if (idle) {
     entry.eviction_key = pool_.eviction_clock() + kReloadCost;
+    entry.last_step = pool_.step();
     entry.idle_link = idle_.insert(idle_.end(), entry.extent.id);
   } else {
     idle_.erase(entry.idle_link);
@@ -122,7 +125,7 @@ void AdapterCache::evict(uint64_t id) {
   const Entry& entry = entries_.at(id);
   idle_.erase(entry.idle_link);
   for (int i = 0; i < entry.extent.num_blocks; ++i) {
-    pool_.release(entry.place->block_ids[static_cast<size_t>(i)]);
+    pool_.release(entry.place->block_ids[static_cast<size_t>(i)], entry.last_step);
   }
   num_blocks_ -= entry.extent.num_blocks;
   num_idle_blocks_ -= entry.extent.num_blocks;

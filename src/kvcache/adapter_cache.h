@@ -32,6 +32,8 @@ struct AdapterExtent {
 struct AdapterPlace {
   std::vector<int32_t> block_ids;  // the whole blocks, then that of the tail if there is one
   int tail_page = 0;               // first page of the tail in its block
+  // Of each block: the last step that may use what it held.  It may be loaded while later ones run.
+  std::vector<int64_t> last_steps;
 };
 
 class AdapterCache {
@@ -76,6 +78,7 @@ class AdapterCache {
     std::shared_ptr<const AdapterPlace> place;
     int num_users = 0;
     double eviction_key = 0.0;                // valid while idle
+    int64_t last_step = 0;                    // likewise: that may use it
     std::list<uint64_t>::iterator idle_link;  // likewise
   };
   // A block whose pages adapters share.
@@ -84,7 +87,7 @@ class AdapterCache {
     int num_held = 0;         // adapters with pages in it that have users
   };
 
-  int32_t take_block();
+  void take_block(AdapterPlace& place);
   void take_tail(int num_pages, AdapterPlace& place);
   // The adapter has got its first user, or lost its last.
   void set_idle(Entry& entry, bool idle);

@@ -102,6 +102,26 @@ TEST(AdapterCache, CountsUsersAndSaysWhoIsInPlace) {
   EXPECT_EQ(cache.residents()[0].extent.tail_pages, 3);
 }
 
+TEST(AdapterCache, SaysOfEachBlockWhichStepMayHaveUsedItLast) {
+  BlockPool pool(6);
+  AdapterCache cache(pool);
+  const auto last_steps = [&](uint64_t id) {
+    const auto place = cache.place(id);
+    EXPECT_EQ(place->last_steps.size(), place->block_ids.size());
+    return std::multiset<int64_t>(place->last_steps.begin(), place->last_steps.end());
+  };
+  const int32_t prefix = pool.allocate(kGroup);
+  pool.set_step(3);
+  pool.release(prefix);
+  cache.hold(extent(1, 2));
+  EXPECT_EQ(last_steps(1), (std::multiset<int64_t>{0, 3})) << "the prefix's and a new one";
+  pool.set_step(5);
+  cache.release(1);
+  pool.set_step(8);
+  cache.hold(extent(2, 5));
+  EXPECT_EQ(last_steps(2), (std::multiset<int64_t>{0, 0, 0, 5, 5})) << "idle since 5";
+}
+
 TEST(AdapterCache, AnAdapterThatGoesGivesItsPagesToTheNext) {
   BlockPool pool(2);
   AdapterCache cache(pool);

@@ -43,12 +43,13 @@ void BlockPool::acquire(int32_t block_id) {
   ++block.ref_count;
 }
 
-void BlockPool::release(int32_t block_id) {
+void BlockPool::release(int32_t block_id, int64_t last_step) {
   DCHECK(block_id != kNullBlockId);
   KVCacheBlock& block = at(block_id);
   CHECK(block.ref_count > 0, "block ", block_id, " has no holder to release it");
   if (--block.ref_count == 0) {
     block.eviction_key = eviction_clock_ + 1.0;
+    block.last_step = last_step;
     link_free(block_id, block.is_cached ? at(kNullBlockId).previous_free : kNullBlockId);
   }
 }

@@ -33,6 +33,7 @@ struct KVCacheBlock {
   bool is_cached = false;  // found under (hash, owner)
   BlockHash hash;
   double eviction_key = 0.0;  // when it was freed, if is_cached
+  int64_t last_step = 0;      // no later one uses what a free block held
   int32_t previous_free = 0;  // links of the free list, valid while ref_count is 0
   int32_t next_free = 0;
   int32_t next_in_bucket = 0;  // link of the hash table, valid while is_cached; 0 ends the chain
@@ -55,7 +56,12 @@ class BlockPool {
   // One more holder; a free block leaves the free list.
   void acquire(int32_t block_id);
   // One holder less; the last one puts the block on the free list, keeping its hash.
-  void release(int32_t block_id);
+  void release(int32_t block_id) { release(block_id, step_); }
+  // Likewise, of a holder that has not used it since `last_step`.
+  void release(int32_t block_id, int64_t last_step);
+  // The newest step that may use what is held now.
+  void set_step(int64_t step_id) { step_ = step_id; }
+  int64_t step() const { return step_; }
 
   // Makes a held block findable.  If another block of the same content is, nothing changes: this
   // one stays without a hash.
@@ -86,6 +92,7 @@ class BlockPool {
   std::vector<int32_t> buckets_;  // first block of each hash chain, 0 = empty; size a power of two
   int64_t num_free_blocks_ = 0;
   double eviction_clock_ = 0.0;
+  int64_t step_ = 0;
 };
 
 }  // namespace quire

@@ -92,6 +92,8 @@ class KVCacheManager {
   int64_t num_empty_slots(const BlockTable& table, int num_computed_tokens) const;
   int64_t num_allocated_slots() const;  // of all blocks that are held
   const BlockPool& pool() const { return pool_; }
+  // The newest step that may use what is held now.
+  void set_step(int64_t step_id) { pool_.set_step(step_id); }
   const KVCacheSpec& spec() const { return spec_; }
   int64_t num_reserved_blocks() const { return num_reserved_blocks_; }
 

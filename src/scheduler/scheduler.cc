@@ -106,6 +106,7 @@ SchedulerOutput Scheduler::schedule(double now_s) {
   order_rows(step.rows);
   step.finished_ids.swap(finished_ids_);
   ++num_steps_in_flight_;
+  kv_cache_manager_.set_step(step.step_id);
   return step;
 }
 

@@ -100,6 +100,13 @@ planted_bug(max_loras_off_by_one scheduler/scheduler.cc
 planted_bug(passed_without_end scheduler/scheduler.cc
             "is_ready || first.num_passed >= kMaxPassed" "is_ready")
 
+# Of what may be overwritten while a step runs.
+planted_bug(freed_blocks_count_as_long_unused kvcache/block_pool.cc "block.last_step = last_step;" "")
+planted_bug(step_is_told_a_step_late scheduler/scheduler.cc
+            "kv_cache_manager_.set_step(step.step_id);" "kv_cache_manager_.set_step(step.step_id - 1);")
+planted_bug(idle_adapters_count_as_long_unused kvcache/adapter_cache.cc
+            "entry.last_step = pool_.step();" "")
+
 # The control: the same program with nothing planted must find nothing.
 add_executable(planted_bug_none)
 target_link_libraries(planted_bug_none PRIVATE planted_bug_main quire_simulation)

@@ -60,7 +60,8 @@ int32_t next_token(const KVCacheSpec& spec, const EngineRequest& request,
 SimulatedRunner::SimulatedRunner(const KVCacheSpec& spec, int64_t num_blocks)
     : spec_(spec),
       kv_cache_(static_cast<size_t>(num_blocks * spec.block_size)),
-      pages_(static_cast<size_t>(num_blocks * kPagesPerBlock), kNoPage) {
+      pages_(static_cast<size_t>(num_blocks * kPagesPerBlock), kNoPage),
+      touched_(pages_.size(), 0) {
   CHECK(kPagesPerBlock % spec.block_size == 0, "a page is within a token's slot");
 }
 
@@ -68,6 +69,7 @@ ModelRunnerOutput SimulatedRunner::run(const SchedulerOutput& step) {
   for (const AdapterLoad& load : step.adapter_loads) {
     this->load(load);
   }
+  step_id_ = step.step_id;
   update_rows(step);
   ModelRunnerOutput output;
   output.step_id = step.step_id;
@@ -154,6 +156,9 @@ void SimulatedRunner::load(const AdapterLoad& load) {
   }
   for (int i = 0; i < adapter.num_pages(); ++i) {
     const size_t index = page_index(adapter, *load.place, i);
+    if (touched_[index] > load.place->last_steps[static_cast<size_t>(i / kPagesPerBlock)]) {
+      violation_ = "an adapter is loaded to a block that a later step used";
+    }
     pages_[index] = adapter.page(i);
     kv_cache_[index * static_cast<size_t>(spec_.block_size) / kPagesPerBlock] = {};
   }
@@ -170,6 +175,7 @@ void SimulatedRunner::check_adapter(RequestId id, const Row& row) {
     return;
   }
   for (int i = 0; i < adapter.num_pages(); ++i) {
+    touch(page_index(adapter, *row.adapter_place, i));
     if (pages_[page_index(adapter, *row.adapter_place, i)] != adapter.page(i)) {
       fail(id, "page " + std::to_string(i) + " of its adapter is not in the arena");
       return;
@@ -181,7 +187,8 @@ bool SimulatedRunner::is_in_arena(const LoraAdapter& adapter, const AdapterPlace
   const AdapterExtent& extent = adapter.extent();
   const auto num_blocks = static_cast<int32_t>(pages_.size() / kPagesPerBlock);
   return std::ssize(place.block_ids) == extent.num_blocks + (extent.tail_pages > 0 ? 1 : 0) &&
-         place.tail_page >= 0 && place.tail_page + extent.tail_pages <= kPagesPerBlock &&
+         place.last_steps.size() == place.block_ids.size() && place.tail_page >= 0 &&
+         place.tail_page + extent.tail_pages <= kPagesPerBlock &&
          std::ranges::all_of(place.block_ids,
                              [&](int32_t id) { return id > kNullBlockId && id < num_blocks; });
 }
@@ -266,8 +273,10 @@ KVEntry* SimulatedRunner::entry(const Row& row, int group, int position) {
   if (index >= ids.size() || ids[index] == 0) {
     return nullptr;
   }
-  return &kv_cache_[static_cast<size_t>(ids[index] * spec_.block_size +
-                                        position % spec_.block_size)];
+  const auto slot =
+      static_cast<size_t>(ids[index] * spec_.block_size + position % spec_.block_size);
+  touch(slot * kPagesPerBlock / static_cast<size_t>(spec_.block_size));
+  return &kv_cache_[slot];
 }
 
 }  // namespace quire::simulation

@@ -44,7 +44,7 @@ int32_t next_token(const KVCacheSpec& spec, const EngineRequest& request,
 
 // Stands for the model runner: rows, block tables and an arena of num_blocks blocks.
 // Steps take effect in the order of run(), and in a step the loading of adapters, all writes, and
-// all reads.
+// all reads.  Loads may only meet blocks that no step after the one that they name has used.
 class SimulatedRunner {
  public:
   SimulatedRunner(const KVCacheSpec& spec, int64_t num_blocks);
@@ -72,10 +72,13 @@ class SimulatedRunner {
   void write(const ScheduledRow& scheduled, Row& row);
   uint64_t read(const ScheduledRow& scheduled, Row& row);
   KVEntry* entry(const Row& row, int group, int position);
+  void touch(size_t page) { touched_[page] = step_id_; }
 
   KVCacheSpec spec_;
   std::vector<KVEntry> kv_cache_;  // [block][token]
   std::vector<uint64_t> pages_;    // [block][page] of adapters, in the same memory
+  std::vector<int64_t> touched_;   // [block][page]: the last step that read or wrote it
+  int64_t step_id_ = 0;
   std::unordered_map<RequestId, Row> rows_;
   std::string violation_;
 };
