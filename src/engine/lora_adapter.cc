@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "nn/build_context.h"
 #include "tensor/uploader.h"
@@ -20,6 +21,23 @@ AdapterLayout lay_out(const PeftAdapter& peft, const LoraModelShape& shape) {
   return lay_out_adapter(parts, static_cast<int>(shape.targets.size()), shape.block_bytes);
 }
 
+// Of the first targets, none to all: how many of the first blocks have the directory and their
+// rows.
+std::vector<int> count_blocks_before(const PeftAdapter& peft, const AdapterLayout& layout,
+                                     size_t num_targets) {
+  std::vector<int> counts(num_targets + 1, 1);
+  for (size_t block = 0; block < layout.directory_bytes.size(); ++block) {
+    if (layout.directory_bytes[block] > 0) counts[0] = static_cast<int>(block) + 1;
+  }
+  for (size_t i = 0; i < layout.parts.size(); ++i) {
+    int& count = counts[peft.parts()[i].target + 1];
+    for (const AdapterSpot& spot : layout.parts[i].a) count = std::max(count, spot.block + 1);
+    for (const AdapterSpot& spot : layout.parts[i].b) count = std::max(count, spot.block + 1);
+  }
+  for (size_t i = 1; i < counts.size(); ++i) counts[i] = std::max(counts[i], counts[i - 1]);
+  return counts;
+}
+
 BlockHash content_of(const PeftAdapter& peft) {
   const std::array<uint8_t, 16> digest = peft.content_hash();
   BlockHash hash;
@@ -34,7 +52,8 @@ LoraAdapter::LoraAdapter(const std::string& directory, const LoraModelShape& sha
     : shape_(shape),
       peft_(directory, shape.targets, {.max_rank = max_rank}),
       layout_(lay_out(peft_, shape)),
-      content_(content_of(peft_)) {
+      content_(content_of(peft_)),
+      num_blocks_before_(count_blocks_before(peft_, layout_, shape.targets.size())) {
   if (shape.device->is_host()) return;
   image_ = Buffer::staging(static_cast<int64_t>(layout_.used_bytes.size()) * shape.block_bytes,
                            *shape.device);
@@ -107,34 +126,44 @@ std::vector<std::byte> LoraAdapter::directory_image(const AdapterAddress& addres
   return image;
 }
 
-void LoraAdapter::load(Stream& stream, std::byte* arena, const AdapterPlace& place) const {
+void LoraAdapter::load(Stream& stream, std::byte* arena, const AdapterPlace& place, int begin,
+                       int end, FunctionRef<bool(int)> wanted) const {
   const AdapterAddress address(layout_, place, shape_.block_bytes);
-  const std::vector<std::byte> directory = directory_image(address);
-  const bool is_host = shape_.device->is_host();
-  int64_t begin = 0;
-  for (size_t block = 0; block < layout_.used_bytes.size(); ++block) {
-    const int64_t directory_bytes = layout_.directory_bytes[block];
-    const AdapterSpot start{.block = static_cast<int32_t>(block), .offset = 0};
+  std::vector<std::byte> directory;
+  int64_t from = 0;
+  for (int block = 0; block < end; ++block) {
+    const int64_t directory_bytes = layout_.directory_bytes[static_cast<size_t>(block)];
+    const int64_t at = std::exchange(from, from + directory_bytes);
+    if (block < begin || !wanted(block)) continue;
+    const AdapterSpot start{.block = block, .offset = 0};
     std::byte* to = arena + address.of(start);
     if (directory_bytes > 0) {
+      if (directory.empty()) directory = directory_image(address);
       HostRows rows;
-      rows.data = directory.data() + begin;
+      rows.data = directory.data() + at;
       rows.rows = 1;
       rows.row_bytes = rows.stride_bytes = directory_bytes;
-      if (is_host) {
-        std::memcpy(to, rows.data, static_cast<size_t>(directory_bytes));
-      } else {
-        stream.uploader().upload(to, rows);
-      }
+      stream.uploader().upload(to, rows);
     }
-    begin += directory_bytes;
-    const int64_t row_bytes = layout_.used_bytes[block] - directory_bytes;
-    if (!is_host && row_bytes > 0) {
-      stream.copy(to + directory_bytes, image_at(start) + directory_bytes, row_bytes);
-    }
+    const int64_t row_bytes = layout_.used_bytes[static_cast<size_t>(block)] - directory_bytes;
+    if (row_bytes == 0) continue;
+    stream.copy(to + directory_bytes, image_at(start) + directory_bytes, row_bytes);
   }
-  if (!is_host) return;
-  stream.pool().parallel_for(
+}
+
+void LoraAdapter::load_on_host(ThreadPool& pool, std::byte* arena,
+                               const AdapterPlace& place) const {
+  const AdapterAddress address(layout_, place, shape_.block_bytes);
+  const std::vector<std::byte> directory = directory_image(address);
+  const std::byte* from = directory.data();
+  for (size_t block = 0; block < layout_.directory_bytes.size(); ++block) {
+    const auto size = static_cast<size_t>(layout_.directory_bytes[block]);
+    if (size == 0) continue;
+    std::memcpy(arena + address.of({.block = static_cast<int32_t>(block), .offset = 0}), from,
+                size);
+    from += size;
+  }
+  pool.parallel_for(
       static_cast<int64_t>(layout_.parts.size()), 1, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i) {
           write_rows(static_cast<size_t>(i),

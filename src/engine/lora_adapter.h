@@ -37,8 +37,16 @@ class LoraAdapter {
   const BlockHash& content() const { return content_; }
   AdapterExtent extent() const;
 
-  // Queues the writing of the weights to their place in the arena.  Thread: the stream's.
-  void load(Stream& stream, std::byte* arena, const AdapterPlace& place) const;
+  // Writes the weights to their place in the arena, which is the host's memory.
+  void load_on_host(ThreadPool& pool, std::byte* arena, const AdapterPlace& place) const;
+  // Queues the copies of those of blocks [begin, end), by ordinal, that are wanted.  Thread: the
+  // stream's.
+  void load(Stream& stream, std::byte* arena, const AdapterPlace& place, int begin, int end,
+            FunctionRef<bool(int)> wanted) const;
+  // So many of its first blocks hold the parts of all targets before this one.
+  int num_blocks_before(int target) const {
+    return num_blocks_before_[static_cast<size_t>(target)];
+  }
 
  private:
   std::byte* image_at(const AdapterSpot& spot) const;
@@ -51,6 +59,7 @@ class LoraAdapter {
   PeftAdapter peft_;
   AdapterLayout layout_;
   BlockHash content_;
+  std::vector<int> num_blocks_before_;  // [targets + 1]
   Buffer image_;  // the blocks, one after the other, in staging memory; empty on the CPU
 };
 

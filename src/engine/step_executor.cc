@@ -52,6 +52,9 @@ StepExecutor::StepExecutor(const StepExecutorConfig& config, Model& model,
         *kernels.device);
     adapter_graphs_ = std::make_unique<GraphRunner>(
         stream, std::min(config.batch.max_num_seqs, config.batch.max_num_tokens));
+    if (!kernels.device->is_host()) {
+      loader_ = std::make_unique<AdapterLoader>(stream, arena_.data(), config.num_lora_targets);
+    }
   }
   step_rows_.reserve(static_cast<size_t>(config.batch.max_num_seqs));
   targets_.reserve(static_cast<size_t>(config.batch.max_num_seqs));
@@ -80,9 +83,7 @@ void StepExecutor::launch(const SchedulerOutput& step, std::shared_ptr<StepInFli
   }
   const bool queues = can_queue();
   if (!queues) absorb_tokens(0);
-  for (const AdapterLoad& load : step.adapter_loads) {
-    load.weights->load(stream_, arena_.data(), *load.place);
-  }
+  load_adapters(step.adapter_loads);
   batch_.build(step, step_rows_);
   const bool has_adapters = adapters_ != nullptr && adapters_->build(step, step_rows_);
   const TensorView logits = is_plain_decode(step)
@@ -94,6 +95,20 @@ void StepExecutor::launch(const SchedulerOutput& step, std::shared_ptr<StepInFli
   } else {
     sampler_.sample(stream_, logits, targets_);
     stream_.synchronize();  // a step without targets, too, ends before its inputs are overwritten
+  }
+}
+
+void StepExecutor::load_adapters(std::span<const AdapterLoad> loads) {
+  if (loader_ == nullptr) {
+    for (const AdapterLoad& load : loads) {
+      load.weights->load_on_host(stream_.pool(), arena_.data(), *load.place);
+    }
+  } else if (in_flight_.empty()) {
+    loader_->load(loads, nullptr);
+  } else {
+    const StepInFlight& last = *in_flight_.back();
+    const AdapterLoader::Running running{.step_id = last.output_.step_id, .event = last.event_};
+    loader_->load(loads, &running);
   }
 }
 
@@ -167,6 +182,7 @@ TensorView StepExecutor::run_decode(int num_seqs, bool has_adapters) {
   if (has_adapters) {
     adapters_->set_recorded(bucket);
     adapters_->upload(stream_);
+    if (loader_ != nullptr) loader_->wait_for_all();  // it cannot be recorded
   }
   GraphRunner& graphs = has_adapters ? *adapter_graphs_ : graphs_;
   graphs.run(bucket, [&] {
@@ -196,6 +212,7 @@ TensorView StepExecutor::run_model(const SchedulerOutput& step, bool has_adapter
   batch_.plan_attention(kernels_, stream_, model_.attention_layers());
   feed_tokens();
   ForwardContext context = this->context(has_adapters);
+  context.lora_arrival = loader_.get();
   model_.forward(context, hidden_.view().rows_view(0, step.total_num_scheduled_tokens));
   context.lora = nullptr;  // an adapter of the head and prompt_logprobs exclude each other
   for (size_t i = 0; i < step.rows.size(); ++i) {

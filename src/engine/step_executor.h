@@ -3,9 +3,11 @@
 
 #include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/adapter_batch.h"
+#include "engine/adapter_loader.h"
 #include "engine/graph_runner.h"
 #include "engine/input_batch.h"
 #include "engine/request_rows.h"
@@ -76,6 +78,8 @@ class StepExecutor {
  private:
   // Appends the tokens of all launched steps but the last `num_left` to their rows.
   void absorb_tokens(size_t num_left);
+  // Queues the loads; where the device is not the host, beside the step that runs.
+  void load_adapters(std::span<const AdapterLoad> loads);
   bool can_queue() const;
   // Queues sampling, and makes the sampled tokens' places known to their rows.
   void queue_sampling(const SchedulerOutput& step, const TensorView& logits, StepInFlight& flight);
@@ -117,6 +121,7 @@ class StepExecutor {
   // Of steps in which a row has an adapter; null if there are no adapters.
   std::unique_ptr<AdapterBatch> adapters_;
   std::unique_ptr<GraphRunner> adapter_graphs_;
+  std::unique_ptr<AdapterLoader> loader_;  // null on the host
 };
 
 }  // namespace quire

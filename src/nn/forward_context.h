@@ -28,6 +28,14 @@ struct ForwardBatch {
   std::vector<Layer> layers;
 };
 
+// Adapters that are copied to the device while the step runs.
+class LoraArrival {
+ public:
+  virtual ~LoraArrival() = default;
+  // Work that is queued from here on finds what the adapters have for targets up to this one.
+  virtual void wait_for(int target) = 0;
+};
+
 // Passed down by reference, never stored.
 struct ForwardContext {
   const KernelTable& kernels;
@@ -35,6 +43,7 @@ struct ForwardContext {
   const ForwardBatch& batch;
   DType activation_dtype = DType::kF32;  // between layers; the residual stream is f32
   const LoraBatch* lora = nullptr;       // the adapters of the rows at hand; null: none has one
+  LoraArrival* lora_arrival = nullptr;   // null: they are all there
 };
 
 }  // namespace quire

@@ -110,6 +110,8 @@ Linear::Linear(const BuildContext& build, const LinearOptions& options)
 void Linear::add_adapters(ForwardContext& context, const TensorView& x,
                           const TensorView& out) const {
   if (context.lora == nullptr) return;
+  const auto last_target = first_lora_target_ + static_cast<int>(part_out_features_.size()) - 1;
+  if (context.lora_arrival != nullptr) context.lora_arrival->wait_for(last_target);
   Scratch scratch(context);
   const auto num_parts = static_cast<int64_t>(part_out_features_.size());
   const LoraNumPartialsFn partials = context.kernels.lora_num_partials;

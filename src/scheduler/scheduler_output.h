@@ -19,7 +19,7 @@ struct NewRequestData {
   std::vector<int32_t> output_token_ids;  // already generated (a resumed request); else empty
 };
 
-// Weights to be written to the arena before the step computes.
+// Weights to be written to the arena before the step uses them.
 struct AdapterLoad {
   std::shared_ptr<const LoraAdapter> weights;
   std::shared_ptr<const AdapterPlace> place;

@@ -91,6 +91,10 @@ void wait_event(void* event) {
   check(cudaEventSynchronize(event_of(event)), "a kernel or copy failed");
 }
 
+void queue_wait_event(void* queue, void* event) {
+  check(cudaStreamWaitEvent(stream_of(queue), event_of(event), 0), "cudaStreamWaitEvent");
+}
+
 void destroy_event(void* event) { (void)cudaEventDestroy(event_of(event)); }
 
 void begin_capture(void* queue) {
@@ -138,6 +142,7 @@ const Device* cuda_device() {
                                   .create_event = create_event,
                                   .record_event = record_event,
                                   .wait_event = wait_event,
+                                  .queue_wait_event = queue_wait_event,
                                   .destroy_event = destroy_event,
                                   .begin_capture = begin_capture,
                                   .end_capture = end_capture,

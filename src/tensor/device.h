@@ -39,6 +39,8 @@ struct Device {
   void* (*create_event)() = nullptr;
   void (*record_event)(void* queue, void* event) = nullptr;
   void (*wait_event)(void* event) = nullptr;
+  // What is queued from here on waits for the mark, as it was last recorded.
+  void (*queue_wait_event)(void* queue, void* event) = nullptr;
   void (*destroy_event)(void* event) = nullptr;
 
   // Recorded work that is replayed as one.  Null on a device that has no launches to save.

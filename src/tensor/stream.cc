@@ -46,14 +46,16 @@ void Workspace::release(int64_t mark) {
   used_ = mark;
 }
 
-Stream::Stream(ThreadPool& pool, const Device& device)
+Stream::Stream(ThreadPool& pool, const Device& device, int64_t upload_bytes)
     : pool_(pool),
       device_(device),
       queue_(device.is_host() ? nullptr : device.create_queue()),
+      upload_bytes_(upload_bytes),
       workspace_(device) {}
 
 Uploader& Stream::uploader() {
-  if (uploader_ == nullptr) uploader_ = std::make_unique<Uploader>(pool_, device_, queue_);
+  if (uploader_ == nullptr)
+    uploader_ = std::make_unique<Uploader>(pool_, device_, queue_, upload_bytes_);
   return *uploader_;
 }
 

@@ -53,7 +53,10 @@ class Uploader;
 // Thread: the one that runs the step.  Lives as long as the model that uses it.
 class Stream {
  public:
-  explicit Stream(ThreadPool& pool, const Device& device = cpu_device());
+  // Uploads go through two buffers of so many bytes; the default suits the weights of a model.
+  static constexpr int64_t kUploadBytes = int64_t{32} << 20;
+  explicit Stream(ThreadPool& pool, const Device& device = cpu_device(),
+                  int64_t upload_bytes = kUploadBytes);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -72,6 +75,7 @@ class Stream {
   ThreadPool& pool_;
   const Device& device_;
   void* queue_;
+  int64_t upload_bytes_;
   Workspace workspace_;
   std::unique_ptr<Uploader> uploader_;  // made when first used
 };

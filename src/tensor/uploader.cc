@@ -6,7 +6,6 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kStagingBytes = int64_t{32} << 20;
 constexpr int64_t kGrain = int64_t{256} << 10;  // bytes that one thread copies at least
 constexpr int64_t kAlignment = 256;             // of a piece in a staging buffer
 
@@ -36,19 +35,19 @@ HostRows::HostRows(const TensorView& view)
   }
 }
 
-Uploader::Uploader(ThreadPool& pool, const Device& device, void* queue)
-    : pool_(pool), device_(device), queue_(queue) {
-  for (Buffer& buffer : staging_) buffer = Buffer::staging(kStagingBytes, device);
+Uploader::Uploader(ThreadPool& pool, const Device& device, void* queue, int64_t staging_bytes)
+    : pool_(pool), device_(device), queue_(queue), staging_bytes_(staging_bytes) {
+  for (Buffer& buffer : staging_) buffer = Buffer::staging(staging_bytes, device);
 }
 
 void Uploader::upload(std::byte* to, const HostRows& from) {
   const int64_t num_bytes = from.rows * from.row_bytes;
   for (int64_t done = 0; done < num_bytes;) {
-    if (used_ == kStagingBytes) {
+    if (used_ == staging_bytes_) {
       current_ = 1 - current_;
       used_ = 0;
     }
-    const int64_t count = std::min(num_bytes - done, kStagingBytes - used_);
+    const int64_t count = std::min(num_bytes - done, staging_bytes_ - used_);
     std::byte* staging = staging_[current_].data() + used_;
     pool_.parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
       gather(staging + begin, from, done + begin, done + end);
@@ -57,7 +56,7 @@ void Uploader::upload(std::byte* to, const HostRows& from) {
     if (used_ == 0) device_.synchronize(queue_);
     device_.copy(queue_, to + done, staging, count);
     done += count;
-    used_ = std::min(kStagingBytes, (used_ + count + kAlignment - 1) / kAlignment * kAlignment);
+    used_ = std::min(staging_bytes_, (used_ + count + kAlignment - 1) / kAlignment * kAlignment);
   }
 }
 

@@ -23,7 +23,7 @@ struct HostRows {
 // other.  Small uploads share a buffer and do not wait.  Thread: the one of the stream's step.
 class Uploader {
  public:
-  Uploader(ThreadPool& pool, const Device& device, void* queue);
+  Uploader(ThreadPool& pool, const Device& device, void* queue, int64_t staging_bytes);
 
   // Copies the rows to `to`, without gaps.  The copy is queued, but `from` is read when this
   // returns.
@@ -33,6 +33,7 @@ class Uploader {
   ThreadPool& pool_;
   const Device& device_;
   void* queue_;
+  int64_t staging_bytes_;  // of each buffer
   Buffer staging_[2];
   int current_ = 0;   // the one being filled; once something of it is queued, the other is free
   int64_t used_ = 0;  // bytes of it

@@ -29,7 +29,12 @@ class AdapterInArena {
     for (int32_t i = 0; i < num_blocks; ++i) place_.block_ids.push_back(num_blocks - 1 - i);
     if (layout.extent.tail_pages > 0) place_.tail_page = kPagesPerBlock - layout.extent.tail_pages;
     arena_ = Buffer(num_blocks * kBlockBytes, device);
-    adapter_.load(stream, arena_.data(), place_);
+    place_.last_steps.resize(place_.block_ids.size());
+    if (device.is_host()) {
+      adapter_.load_on_host(stream.pool(), arena_.data(), place_);
+    } else {
+      adapter_.load(stream, arena_.data(), place_, 0, num_blocks, [](int) { return true; });
+    }
     directory_ = AdapterAddress(layout, place_, kBlockBytes).of(layout.directory);
   }
 
