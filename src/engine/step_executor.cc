@@ -83,12 +83,10 @@ void StepExecutor::launch(const SchedulerOutput& step, std::shared_ptr<StepInFli
   }
   const bool queues = can_queue();
   if (!queues) absorb_tokens(0);
-  load_adapters(step.adapter_loads);
   batch_.build(step, step_rows_);
   const bool has_adapters = adapters_ != nullptr && adapters_->build(step, step_rows_);
-  const TensorView logits = is_plain_decode(step)
-                                ? run_decode(static_cast<int>(step.rows.size()), has_adapters)
-                                : run_model(step, has_adapters, output);
+  const TensorView logits = is_plain_decode(step) ? run_decode(step, has_adapters)
+                                                  : run_model(step, has_adapters, output);
   if (queues) {
     queue_sampling(step, logits, *flight);
     in_flight_.push_back(std::move(flight));
@@ -172,7 +170,8 @@ bool StepExecutor::is_plain_decode(const SchedulerOutput& step) const {
          });
 }
 
-TensorView StepExecutor::run_decode(int num_seqs, bool has_adapters) {
+TensorView StepExecutor::run_decode(const SchedulerOutput& step, bool has_adapters) {
+  const auto num_seqs = static_cast<int>(step.rows.size());
   const int bucket = *graphs_.bucket_for(num_seqs);
   batch_.pad_to(bucket);
   batch_.upload(stream_);
@@ -182,8 +181,9 @@ TensorView StepExecutor::run_decode(int num_seqs, bool has_adapters) {
   if (has_adapters) {
     adapters_->set_recorded(bucket);
     adapters_->upload(stream_);
-    if (loader_ != nullptr) loader_->wait_for_all();  // it cannot be recorded
   }
+  load_adapters(step.adapter_loads);
+  if (has_adapters && loader_ != nullptr) loader_->wait_for_all();  // it cannot be recorded
   GraphRunner& graphs = has_adapters ? *adapter_graphs_ : graphs_;
   graphs.run(bucket, [&] {
     const Workspace::Scope plans(stream_.workspace());
@@ -209,6 +209,7 @@ TensorView StepExecutor::run_model(const SchedulerOutput& step, bool has_adapter
   const Workspace::Scope plans(stream_.workspace());
   batch_.upload(stream_);
   if (has_adapters) adapters_->upload(stream_);
+  load_adapters(step.adapter_loads);
   batch_.plan_attention(kernels_, stream_, model_.attention_layers());
   feed_tokens();
   ForwardContext context = this->context(has_adapters);

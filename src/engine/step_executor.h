@@ -78,7 +78,9 @@ class StepExecutor {
  private:
   // Appends the tokens of all launched steps but the last `num_left` to their rows.
   void absorb_tokens(size_t num_left);
-  // Queues the loads; where the device is not the host, beside the step that runs.
+  // Queues the loads; where the device is not the host, beside the step that runs.  Comes after the
+  // uploads of the step's inputs: copies to a device may keep the order of the calls, and the step
+  // should not wait for those of its last layers.
   void load_adapters(std::span<const AdapterLoad> loads);
   bool can_queue() const;
   // Queues sampling, and makes the sampled tokens' places known to their rows.
@@ -88,7 +90,7 @@ class StepExecutor {
   // Puts tokens that only the device knows in their places among the inputs.
   void feed_tokens();
   // Logits of every row, in order.
-  TensorView run_decode(int num_seqs, bool has_adapters);
+  TensorView run_decode(const SchedulerOutput& step, bool has_adapters);
   TensorView run_model(const SchedulerOutput& step, bool has_adapters, ModelRunnerOutput& output);
   // Log-probabilities of the prompt tokens that this step's positions predict.
   void report_prompt_logprobs(ForwardContext& context, const SchedulerOutput& step,
