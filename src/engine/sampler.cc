@@ -119,7 +119,8 @@ void Sampler::sample(Stream& stream, const TensorView& logits,
   if (targets.empty()) return;
   keep_raw_logits(stream, logits, targets);
   process(stream, logits, targets);
-  queue(stream, logits, targets);
+  prepare(stream, targets);
+  queue(stream, logits);
   stream.synchronize();
   find_masked_rows(targets);
   take_tokens(targets);
@@ -162,11 +163,8 @@ void Sampler::find_masked_rows(std::span<const SamplingTarget> targets) {
   }
 }
 
-void Sampler::queue(Stream& stream, const TensorView& logits,
-                    std::span<const SamplingTarget> targets) {
-  const auto rows = static_cast<int64_t>(targets.size());
+void Sampler::prepare(Stream& stream, std::span<const SamplingTarget> targets) {
   parameters_.flip();
-  results_.flip();
   for (size_t i = 0; i < targets.size(); ++i) {
     const RequestRow& row = *targets[i].row;
     const SamplingParams& params = row.params();
@@ -178,7 +176,12 @@ void Sampler::queue(Stream& stream, const TensorView& logits,
     positions_.host().as<uint64_t>()[i] = static_cast<uint64_t>(row.num_tokens());
   }
   parameters_.upload(stream);
-  kernels_.sample(stream, {.logits = logits.rows_view(0, rows),
+}
+
+void Sampler::queue(Stream& stream, const TensorView& logits) {
+  const int64_t rows = logits.rows();
+  results_.flip();
+  kernels_.sample(stream, {.logits = logits,
                            .temperature = temperature_.device().rows_view(0, rows),
                            .top_k = top_k_.device().rows_view(0, rows),
                            .top_p = top_p_.device().rows_view(0, rows),

@@ -31,9 +31,12 @@ class Sampler {
   // Whether the row's next token can be drawn without the host: no logits processor, no
   // log-probabilities.
   static bool can_queue(const RequestRow& row);
-  // Queues the draw of one token per target and the copy of the tokens to the host.  Requires:
-  // can_queue(row) of all.  logits: [targets, vocab] f32 on the device, overwritten.
-  void queue(Stream& stream, const TensorView& logits, std::span<const SamplingTarget> targets);
+  // Queues the copy of the targets' parameters; before the model, which a copy between it and the
+  // draw would hold up.  Requires: can_queue(row) of all.
+  void prepare(Stream& stream, std::span<const SamplingTarget> targets);
+  // Queues the draw of one token for each of the prepared targets and the copy of the tokens to the
+  // host.  logits: [targets, vocab] f32 on the device, overwritten.
+  void queue(Stream& stream, const TensorView& logits);
   // The tokens of a queue() once they are on the host: [targets] i32, -1 where none could be drawn.
   // `slot`: results_slot() after the call; kept until the call after the next.  Any thread.
   std::span<const int32_t> tokens(int slot) const;

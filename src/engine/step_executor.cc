@@ -39,7 +39,12 @@ StepExecutor::StepExecutor(const StepExecutorConfig& config, Model& model,
       logit_indices_arena_(*kernels.device,
                            MirroredArena::space(max_logit_rows(config.batch), DType::kI32)),
       logit_indices_(logit_indices_arena_.take({max_logit_rows(config.batch)}, DType::kI32)),
+      decode_rows_({max_logit_rows(config.batch)}, DType::kI32, *kernels.device),
       graphs_(stream, std::min(config.batch.max_num_seqs, config.batch.max_num_tokens)) {
+  auto* rows = logit_indices_.host().as<int32_t>();
+  std::iota(rows, rows + logit_indices_.host().rows(), 0);
+  stream.copy(decode_rows_.view().data, rows, decode_rows_.num_bytes());
+  stream.synchronize();
   if (config.max_lora_rank > 0) {
     adapters_ = std::make_unique<AdapterBatch>(
         AdapterBatchConfig{.max_num_tokens = config.batch.max_num_tokens,
@@ -82,7 +87,11 @@ void StepExecutor::launch(const SchedulerOutput& step, std::shared_ptr<StepInFli
     if (step.rows[i].samples) targets_.push_back({step_rows_[i], &output.rows[i]});
   }
   const bool queues = can_queue();
-  if (!queues) absorb_tokens(0);
+  if (queues) {
+    sampler_.prepare(stream_, targets_);
+  } else {
+    absorb_tokens(0);
+  }
   batch_.build(step, step_rows_);
   const bool has_adapters = adapters_ != nullptr && adapters_->build(step, step_rows_);
   const TensorView logits = is_plain_decode(step) ? run_decode(step, has_adapters)
@@ -118,7 +127,7 @@ bool StepExecutor::can_queue() const {
 
 void StepExecutor::queue_sampling(const SchedulerOutput& step, const TensorView& logits,
                                   StepInFlight& flight) {
-  if (!targets_.empty()) sampler_.queue(stream_, logits, targets_);
+  if (!targets_.empty()) sampler_.queue(stream_, logits);
   flight.results_slot_ = sampler_.results_slot();
   flight.number_ = ++num_queued_;
   for (size_t i = 0; i < step.rows.size(); ++i) {
@@ -175,9 +184,6 @@ TensorView StepExecutor::run_decode(const SchedulerOutput& step, bool has_adapte
   const int bucket = *graphs_.bucket_for(num_seqs);
   batch_.pad_to(bucket);
   batch_.upload(stream_);
-  logit_indices_arena_.flip();
-  std::iota(logit_indices_.host().as<int32_t>(), logit_indices_.host().as<int32_t>() + bucket, 0);
-  logit_indices_arena_.upload(stream_);
   if (has_adapters) {
     adapters_->set_recorded(bucket);
     adapters_->upload(stream_);
@@ -192,7 +198,7 @@ TensorView StepExecutor::run_decode(const SchedulerOutput& step, bool has_adapte
     ForwardContext context = this->context(has_adapters);
     model_.forward(context, hidden_.view().rows_view(0, bucket));
     if (has_adapters) context.lora = &adapters_->logit_rows();
-    compute_logits(context, bucket);
+    compute_logits(context, decode_rows_.view().rows_view(0, bucket));
   });
   return logits_.view().rows_view(0, num_seqs);
 }
@@ -231,7 +237,7 @@ TensorView StepExecutor::run_model(const SchedulerOutput& step, bool has_adapter
   }
   logit_indices_arena_.upload(stream_);
   if (has_adapters) context.lora = &adapters_->logit_rows();
-  return compute_logits(context, num_targets);
+  return compute_logits(context, logit_indices_.device().rows_view(0, num_targets));
 }
 
 void StepExecutor::report_prompt_logprobs(ForwardContext& context, const SchedulerOutput& step,
@@ -248,7 +254,7 @@ void StepExecutor::report_prompt_logprobs(ForwardContext& context, const Schedul
     auto* indices = logit_indices_.host().as<int32_t>();
     for (int i = 0; i < rows; ++i) indices[i] = batch_.query_start(row_index) + chunk - begin + i;
     logit_indices_arena_.upload(stream_);
-    const TensorView logits = compute_logits(context, rows);
+    const TensorView logits = compute_logits(context, logit_indices_.device().rows_view(0, rows));
     const std::span token_ids =
         std::span(row.token_ids).subspan(static_cast<size_t>(chunk) + 1, static_cast<size_t>(rows));
     const std::vector<int32_t> num_tops(static_cast<size_t>(rows), num_top);
@@ -262,12 +268,11 @@ void StepExecutor::report_prompt_logprobs(ForwardContext& context, const Schedul
   }
 }
 
-TensorView StepExecutor::compute_logits(ForwardContext& context, int rows) {
+TensorView StepExecutor::compute_logits(ForwardContext& context, const TensorView& indices) {
+  const int64_t rows = indices.rows();
   const TensorView hidden = gathered_hidden_.view().rows_view(0, rows);
   const TensorView logits = logits_.view().rows_view(0, rows);
-  kernels_.gather_rows(
-      stream_,
-      {.x = hidden_.view(), .indices = logit_indices_.device().rows_view(0, rows), .out = hidden});
+  kernels_.gather_rows(stream_, {.x = hidden_.view(), .indices = indices, .out = hidden});
   model_.compute_logits(context, hidden, logits);
   return logits;
 }

@@ -95,8 +95,8 @@ class StepExecutor {
   // Log-probabilities of the prompt tokens that this step's positions predict.
   void report_prompt_logprobs(ForwardContext& context, const SchedulerOutput& step,
                               size_t row_index, RowOutput& output);
-  // Logits of the hidden states in logit_indices_.  [rows, vocab] f32 on the device.
-  TensorView compute_logits(ForwardContext& context, int rows);
+  // Logits of the hidden states at `indices`.  [rows, vocab] f32 on the device.
+  TensorView compute_logits(ForwardContext& context, const TensorView& indices);
   ForwardContext context(bool has_adapters) {
     return {kernels_, stream_, batch_.forward_batch(), activation_dtype_,
             has_adapters ? &adapters_->tokens() : nullptr};
@@ -115,6 +115,7 @@ class StepExecutor {
   Tensor logits_;           // [max logit rows, vocab] f32
   MirroredArena logit_indices_arena_;
   MirroredTensor logit_indices_;        // [max logit rows] i32: tokens of this step
+  Tensor decode_rows_;                  // [max logit rows] i32: 0, 1, 2, ...
   std::vector<RequestRow*> step_rows_;  // of the step's rows, in order
   std::vector<SamplingTarget> targets_;
   std::deque<std::shared_ptr<StepInFlight>> in_flight_;  // whose tokens are not in the rows yet
