@@ -36,6 +36,7 @@ struct GemmArgs {
   TensorView bias;                       // [N] f32 or empty
   TensorView out;                        // [M, N] activations or f32, must not alias x
   bool accumulate = false;               // add to what `out` holds (a fused residual)
+  bool leaves_room = false;              // for lora_add, which follows, to run beside it
 };
 using GemmFn = void (*)(Stream&, const GemmArgs&);
 

@@ -128,8 +128,11 @@ void Linear::add_adapters(ForwardContext& context, const TensorView& x,
 }
 
 void Linear::forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
-  context.kernels.gemm(context.stream,
-                       {.x = x, .weight = &weight_, .bias = bias_.view(), .out = out});
+  context.kernels.gemm(context.stream, {.x = x,
+                                        .weight = &weight_,
+                                        .bias = bias_.view(),
+                                        .out = out,
+                                        .leaves_room = context.lora != nullptr});
   add_adapters(context, x, out);
 }
 
@@ -146,9 +149,12 @@ bool Linear::forward_gated(ForwardContext& context, const TensorView& x, const T
 
 void Linear::forward_add(ForwardContext& context, const TensorView& x,
                          const TensorView& out) const {
-  context.kernels.gemm(
-      context.stream,
-      {.x = x, .weight = &weight_, .bias = bias_.view(), .out = out, .accumulate = true});
+  context.kernels.gemm(context.stream, {.x = x,
+                                        .weight = &weight_,
+                                        .bias = bias_.view(),
+                                        .out = out,
+                                        .accumulate = true,
+                                        .leaves_room = context.lora != nullptr});
   add_adapters(context, x, out);
 }
 

@@ -8,6 +8,11 @@ namespace quire {
 // The most rows that these can take.
 inline constexpr int64_t kMaxFewRows = 64;
 
+// What a product that leaves room leaves of a processor on Hopper: shared memory for so many
+// blocks of so much, and of its 65,536 registers 18,432.
+inline constexpr int kBlocksBesideProduct = 2;
+inline constexpr int kSharedBytesBesideProduct = 13 * 1024 + 512;
+
 // Returns false, having done nothing, if the product is not for this kernel: too many rows for the
 // shared memory, f32, rows that are not aligned to 16 bytes, or a type without tensor cores.
 [[nodiscard]] bool gemm_few_rows(Stream& stream, const GemmArgs& args);

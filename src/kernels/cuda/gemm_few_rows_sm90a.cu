@@ -377,8 +377,10 @@ int tiles_of(int block_rows) {
 }
 
 // Nothing if there are more rows of the weight than blocks for each processor can have.
-std::optional<Plan> choose_plan(int m, int weight_rows) {
-  constexpr int kMaxSharedBytes = 226 * 1024;
+std::optional<Plan> choose_plan(int m, int weight_rows, bool leaves_room) {
+  constexpr int kReservedBytes = 1024;  // for each block
+  constexpr int kRoomBytes = kBlocksBesideProduct * (kSharedBytesBesideProduct + kReservedBytes);
+  const int max_shared_bytes = 226 * 1024 - (leaves_room ? kRoomBytes : 0);
   constexpr int kAloneBytes = 116 * 1024;  // of a processor's 228 KB
   const int num_sms = cuda_properties().num_sms;
   const auto rows_of = [&](int num_groups) {
@@ -397,7 +399,7 @@ std::optional<Plan> choose_plan(int m, int weight_rows) {
   // Of the last slot; the others reach into the next.
   const int operand_bytes =
       std::max(tiles_of(plan.block_rows) * kTileRows, plan.block_rows + plan.columns) * kRowBytes;
-  const int ring_bytes = kMaxSharedBytes - kHeaderBytes - (operand_bytes - slot_bytes);
+  const int ring_bytes = max_shared_bytes - kHeaderBytes - (operand_bytes - slot_bytes);
   plan.slots = std::min(ring_bytes / slot_bytes, kMaxSlots) / kGroups * kGroups;
   CHECK(plan.slots >= kGroups, "slots of ", slot_bytes, " bytes");
   const int sum_bytes =
@@ -421,7 +423,7 @@ bool is_supported(const TensorView& x, const PackedWeight& weight) {
          is_aligned(weight.data.data(), weight.in_features * size_of(weight.dtype));
 }
 
-FewRowsParams make_params(const GatedGemmArgs& args, const Plan& plan, bool is_gated) {
+FewRowsParams make_params(const GemmArgs& args, const Plan& plan, std::optional<Activation> gate) {
   const PackedWeight& weight = *args.weight;
   FewRowsParams params{};
   const auto map_of = [&](const void* data, int64_t rows, int64_t stride, int box_rows) {
@@ -435,7 +437,7 @@ FewRowsParams make_params(const GatedGemmArgs& args, const Plan& plan, bool is_g
   params.m = static_cast<int>(args.x.rows());
   params.x_rows = round_up(params.m, kSwizzleRows);
   params.weight_map = map_of(weight.data.data(), weight.out_features, weight.in_features,
-                             is_gated ? plan.block_rows / 2 : plan.block_rows);
+                             gate ? plan.block_rows / 2 : plan.block_rows);
   const int64_t x_stride = params.m == 1 ? weight.in_features : args.x.row_stride;
   params.x_map = map_of(args.x.data, params.m, x_stride, params.x_rows);
   params.bias = args.bias.as<float>();
@@ -447,8 +449,9 @@ FewRowsParams make_params(const GatedGemmArgs& args, const Plan& plan, bool is_g
   params.has_vectors =
       params.out_stride % kVector == 0 &&
       reinterpret_cast<uintptr_t>(params.out) % (kVector * size_of(args.out.dtype)) == 0;
-  params.is_gated = is_gated;
-  params.activation = args.activation;
+  params.accumulate = args.accumulate;
+  params.is_gated = gate.has_value();
+  params.activation = gate.value_or(Activation::kSilu);
   params.block_rows = plan.block_rows;
   params.splits = plan.splits;
   params.slots = plan.slots;
@@ -496,13 +499,13 @@ void launch_columns(Stream& stream, const FewRowsParams& params, const Plan& pla
 }
 
 // Runs the product, or returns false.
-bool run_few_rows(Stream& stream, const GatedGemmArgs& args, bool is_gated, bool accumulate) {
+bool run_few_rows(Stream& stream, const GemmArgs& args, std::optional<Activation> gate) {
   if (!is_supported(args.x, *args.weight)) return false;
   const std::optional<Plan> plan =
-      choose_plan(static_cast<int>(args.x.rows()), static_cast<int>(args.weight->out_features));
+      choose_plan(static_cast<int>(args.x.rows()), static_cast<int>(args.weight->out_features),
+                  args.leaves_room);
   if (!plan) return false;
-  FewRowsParams params = make_params(args, *plan, is_gated);
-  params.accumulate = accumulate;
+  const FewRowsParams params = make_params(args, *plan, gate);
   if (args.weight->dtype == DType::kF16) {
     launch_columns<Half>(stream, params, *plan);
   } else {
@@ -514,13 +517,13 @@ bool run_few_rows(Stream& stream, const GatedGemmArgs& args, bool is_gated, bool
 }  // namespace
 
 bool gemm_few_rows_sm90a(Stream& stream, const GemmArgs& args) {
-  return run_few_rows(stream,
-                      {.x = args.x, .weight = args.weight, .bias = args.bias, .out = args.out},
-                      false, args.accumulate);
+  return run_few_rows(stream, args, std::nullopt);
 }
 
 bool gated_gemm_few_rows_sm90a(Stream& stream, const GatedGemmArgs& args) {
-  return run_few_rows(stream, args, true, false);
+  return run_few_rows(stream,
+                      {.x = args.x, .weight = args.weight, .bias = args.bias, .out = args.out},
+                      args.activation);
 }
 
 }  // namespace quire

@@ -30,9 +30,9 @@ struct DeviceBatch {
 
 struct LoraCase {
   LoraTestShape shape;
-  std::vector<std::vector<int>> ranks;
-  std::vector<int> adapters;  // of each token
-  bool is_recorded = false;   // launched for more tiles and ranks than there are
+  std::vector<std::vector<int>> ranks = {};
+  std::vector<int> adapters = {};  // of each token
+  bool is_recorded = false;        // launched for more tiles and ranks than there are
 };
 
 class CudaLora : public CudaTest {
@@ -126,6 +126,35 @@ TEST_F(CudaLora, ServesTheShapesOfALargeModel) {
     c.ranks = {{16, 16, 16}, {512, 1, 0}, {64, 64, 64}};
     for (int t = 0; t < num_tokens; ++t) c.adapters.push_back(t % 3);
     expect_same_as_reference(random, c, DType::kBF16);
+  }
+}
+
+// Prompts of one adapter, and beside tokens of many: ranges that clusters of several sizes add up,
+// more rank rows than meet the tokens at once, and pieces that end within a part or a tile.
+TEST_F(CudaLora, ServesPromptsBesideDecodedTokens) {
+  struct Prompt {
+    LoraTestShape shape;
+    int num_tokens = 0;
+    int num_decoded = 0;  // of them, of 32 adapters in turn; the others have one more
+    std::vector<int> ranks = {};
+    DType out_dtype = DType::kF32;
+  };
+  Random random(45);
+  for (const Prompt& prompt :
+       {Prompt{{DType::kBF16, 4096, {1024, 256, 256}}, 1024, 0, {16, 16, 16}, DType::kBF16},
+        Prompt{{DType::kBF16, 14336, {1024}}, 1024, 0, {16}},
+        Prompt{{DType::kBF16, 4096, {1024, 256, 256}}, 500, 250, {16, 8, 16}, DType::kBF16},
+        Prompt{{DType::kF16, 1024, {1064, 1064}}, 500, 250, {16, 16}, DType::kF16},
+        Prompt{{DType::kF16, 2048, {520}}, 2100, 3, {40}},
+        Prompt{{DType::kBF16, 1536, {72, 8, 136, 200}}, 69, 5, {17, 0, 33, 1}}}) {
+    for (const bool is_recorded : {false, true}) {
+      LoraCase c{.shape = prompt.shape, .is_recorded = is_recorded};
+      c.ranks.assign(33, prompt.ranks);
+      for (int t = 0; t < prompt.num_tokens; ++t) {
+        c.adapters.push_back(t < prompt.num_decoded ? t % 32 : 32);
+      }
+      expect_same_as_reference(random, c, prompt.out_dtype);
+    }
   }
 }
 

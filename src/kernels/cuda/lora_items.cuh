@@ -1,76 +1,29 @@
-// Pieces of work of the low-rank additions: 16 tokens of one adapter by a range of features
-// (shrink) or by 256 columns (expand), on tensor cores, 16 rank rows at a time.
+// Pieces of work of the low-rank additions of few tokens: 16 tokens of one adapter by a range of
+// features (shrink) or by 256 columns (expand), on tensor cores, 16 rank rows at a time.
 //
 // A shrink's warps sum a part of the range each; an expand's warps make a part of the columns.
 // Sources: kernels/lora.h; grouping after Punica's SGMV (arXiv:2310.18547).
 #pragma once
 
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/lora_params.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/vectors.cuh"
-#include "kernels/lora.h"
 
 namespace quire::lora {
 
-inline constexpr int kThreads = 128;
-inline constexpr int kWarps = kThreads / 32;
-inline constexpr int kTokens = kLoraTileTokens;
-inline constexpr int kRanks = 16;     // rank rows multiplied at once
 inline constexpr int kColumns = 256;  // of an expand's piece of work
-static_assert(kTokens == 16, "the rows of a product of tensor cores");
 
-// What both kernels read.
-struct Tiles {
-  const std::byte* arena = nullptr;
-  const int32_t* num_tiles = nullptr;
-  const LoraTile* tiles = nullptr;
-  const int32_t* tokens = nullptr;
-  int max_tiles = 0;
-  int max_rank = 0;
-  int first_target = 0;
-
-  // What was left there past the last one.
-  __device__ LoraTile tile(int index) const { return tiles[min(index, max_tiles - 1)]; }
-
-  __device__ const LoraPart& part(const LoraTile& tile, int index) const {
-    return reinterpret_cast<const LoraPart*>(arena + tile.parts)[first_target + index];
+// Waits for the kernels before this one, once.
+class WaitOnce {
+ public:
+  __device__ bool is_over() const { return is_over_; }
+  __device__ void operator()() {
+    if (!is_over_) wait_for_previous_kernel();
+    is_over_ = true;
   }
-  __device__ const LoraRow* rows(const LoraPart& part) const {
-    return reinterpret_cast<const LoraRow*>(arena + part.rows);
-  }
-};
 
-template <typename T>
-struct ShrinkParams {
-  Tiles tiles;
-  const T* x = nullptr;
-  int64_t x_stride = 0;
-  float* sums = nullptr;
-  int64_t partial_stride = 0;  // elements
-  int64_t token_stride = 0;
-  int in_features = 0;
-  int range = 0;  // features of a partial sum
-  int num_partials = 0;
-  int num_parts = 0;
-};
-
-struct ExpandColumns {
-  int num_parts = 0;
-  int out_features[kMaxLoraParts] = {};
-  int begin[kMaxLoraParts] = {};  // column of out
-};
-
-template <typename Out>
-struct ExpandParams {
-  Tiles tiles;
-  const float* sums = nullptr;
-  int64_t partial_stride = 0;
-  int64_t token_stride = 0;
-  int num_partials = 0;
-  ExpandColumns columns;
-  int pieces_per_tile = 0;
-  Out* out = nullptr;
-  int64_t out_stride = 0;
+ private:
+  bool is_over_ = false;
 };
 
 // Eight elements, zeros where there are none; from the L2 cache, since a kernel that has not waited
@@ -107,6 +60,8 @@ __device__ void multiply_range(float (&sums)[2][4], const T* const (&x)[2], cons
     }
   }
 }
+
+inline constexpr int kShrinkSharedBytes = kWarps * kTokens * kRanks * 4;
 
 // Adds up the warps' products, in order, and writes those of the tile's tokens and ranks.
 __device__ inline void write_sums(const float (&sums)[2][4], int num_tokens, int num_ranks,
@@ -151,10 +106,9 @@ __device__ Range find_range(const ShrinkParams<T>& params, int item) {
           .end = min(params.in_features, begin + params.range)};
 }
 
-// Computes one item.  before_x: nothing but the adapter's rows may be touched before the wait.
+// Computes one item.
 template <typename T>
-__device__ void shrink_item(const ShrinkParams<T>& params, const LoraTile& tile, int item,
-                            bool& before_x) {
+__device__ void shrink_item(const ShrinkParams<T>& params, const LoraTile& tile, int item) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   const auto [part_index, partial, begin, end] = find_range(params, item);
   const LoraPart part = params.tiles.part(tile, part_index);
@@ -175,12 +129,7 @@ __device__ void shrink_item(const ShrinkParams<T>& params, const LoraTile& tile,
       const int rank = first + lane / 4 + h * 8;
       a[h] = rank < part.rank ? reinterpret_cast<const T*>(params.tiles.arena + rows[rank].a)
                               : nullptr;
-      if (!before_x || a[h] == nullptr) continue;
-      constexpr int kLine = 64;  // elements
-      for (int k = begin + lane % 4 * kLine; k < end; k += 4 * kLine) prefetch_to_l2(a[h] + k);
     }
-    if (before_x) wait_for_previous_kernel();
-    before_x = false;
     float sums[2][4] = {};
     multiply_range<T>(sums, x, a, begin, end);
     write_sums(sums, tile.count, part.rank - first, out + first, params.token_stride);
@@ -195,14 +144,15 @@ struct ColumnPiece {
   int begin = 0;  // of the part, in out
 };
 
-__device__ inline ColumnPiece find_piece(const ExpandColumns& columns, int index) {
+template <int kSize = kColumns>
+__device__ ColumnPiece find_piece(const ExpandColumns& columns, int index) {
   ColumnPiece piece;
 #pragma unroll
   for (int p = 0; p < kMaxLoraParts; ++p) {
     if (p >= columns.num_parts) break;
-    const int count = (columns.out_features[p] + kColumns - 1) / kColumns;
+    const int count = (columns.out_features[p] + kSize - 1) / kSize;
     if (index >= 0 && index < count)
-      piece = {p, index * kColumns, columns.out_features[p], columns.begin[p]};
+      piece = {p, index * kSize, columns.out_features[p], columns.begin[p]};
     index -= count;
   }
   return piece;
@@ -306,7 +256,7 @@ __device__ void add_columns(const float (&left)[4], const float (&right)[4], Out
 template <typename T>
 struct ExpandShared {
   alignas(16) T factors[kTokens][kRanks];
-  alignas(16) T b[2][kRanks][kColumns + 8];
+  alignas(16) T b[kRanks][kColumns + 8];
 };
 
 struct ExpandItem {
@@ -320,28 +270,19 @@ struct ExpandItem {
         piece(find_piece(params.columns, piece_index)),
         part(params.tiles.part(tile, piece.part)) {}
 
-  // The same piece for another tile; returns whether that has the same adapter.
-  template <typename Out>
-  __device__ bool move_to(const ExpandParams<Out>& params, int tile_index) {
-    const int64_t parts = tile.parts;
-    tile = params.tiles.tile(tile_index);
-    if (tile.parts == parts) return true;
-    part = params.tiles.part(tile, piece.part);
-    return false;
-  }
-
   // Starts to copy the first rows of B.
   template <typename T>
   __device__ void fetch_first(const Tiles& tiles, ExpandShared<T>& shared) const {
     if (part.rank == 0) return;
-    fetch_rows<T>(tiles, part, tiles.rows(part), 0, piece.column, piece.out_features, shared.b[0]);
+    fetch_rows<T>(tiles, part, tiles.rows(part), 0, piece.column, piece.out_features, shared.b);
   }
 };
 
-// Adds the item's products to out; its first rows are on their way.
+// Adds the item's products to out, which may be touched after the wait; its first rows are on their
+// way.
 template <typename T, typename Out>
 __device__ void expand_item(const ExpandParams<Out>& params, const ExpandItem& item,
-                            ExpandShared<T>& shared) {
+                            ExpandShared<T>& shared, WaitOnce& wait_for_out) {
   constexpr int kPairs = kColumns / kWarps / 16;  // of 8-column products of a warp
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x / 32);
@@ -349,15 +290,12 @@ __device__ void expand_item(const ExpandParams<Out>& params, const ExpandItem& i
   if (part.rank == 0) return;
   const LoraRow* rows = params.tiles.rows(part);
   float sums[kPairs][2][4] = {};
-  for (int first = 0, turn = 0; first < part.rank; first += kRanks, turn ^= 1) {
-    load_factors<T>(params, tile, part, piece.part, first, shared.factors);
-    if (first + kRanks < part.rank) {
-      fetch_rows<T>(params.tiles, part, rows, first + kRanks, piece.column, piece.out_features,
-                    shared.b[turn ^ 1]);
-      wait_for_copies<1>();
-    } else {
-      wait_for_copies<0>();
+  for (int first = 0; first < part.rank; first += kRanks) {
+    if (first > 0) {
+      fetch_rows<T>(params.tiles, part, rows, first, piece.column, piece.out_features, shared.b);
     }
+    load_factors<T>(params, tile, part, piece.part, first, shared.factors);
+    wait_for_copies<0>();
     __syncthreads();
     uint32_t a[4];
     load_matrices(a, shared_address(&shared.factors[lane % 16][lane / 16 * 8]));
@@ -366,12 +304,13 @@ __device__ void expand_item(const ExpandParams<Out>& params, const ExpandItem& i
       uint32_t columns[4];
       load_matrices_transposed(
           columns,
-          shared_address(&shared.b[turn][lane % 16][warp * kPairs * 16 + n * 16 + lane / 16 * 8]));
+          shared_address(&shared.b[lane % 16][warp * kPairs * 16 + n * 16 + lane / 16 * 8]));
       multiply_add<T>(sums[n][0], a, columns[0], columns[1]);
       multiply_add<T>(sums[n][1], a, columns[2], columns[3]);
     }
     __syncthreads();
   }
+  wait_for_out();
   Out* out[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
