@@ -8,7 +8,6 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kProgressWords = 2;
 constexpr int64_t kTileWords = sizeof(LoraTile) / sizeof(int32_t);
 
 // Every adapter's last tile may be short.
@@ -27,10 +26,10 @@ int64_t tiles_bytes(const AdapterBatchConfig& config, int max_tokens) {
 AdapterBatch::AdapterBatch(const AdapterBatchConfig& config, const Device& device)
     : config_(config),
       arena_(device,
-             MirroredArena::space(int64_t{config.num_targets} * kProgressWords, DType::kI32) +
+             MirroredArena::space(int64_t{config.num_targets} * kLoraProgressWords, DType::kI32) +
                  tiles_bytes(config, config.max_num_tokens) +
                  tiles_bytes(config, config.max_num_seqs)),
-      progress_(arena_.take({config.num_targets, kProgressWords}, DType::kI32)),
+      progress_(arena_.take({config.num_targets, kLoraProgressWords}, DType::kI32)),
       tokens_(take_tiles(config, config.max_num_tokens)),
       logit_rows_(take_tiles(config, config.max_num_seqs)) {}
 

@@ -59,7 +59,7 @@ class AdapterBatch {
 
   AdapterBatchConfig config_;
   MirroredArena arena_;
-  MirroredTensor progress_;  // [num_targets, 2] i32, zeros
+  MirroredTensor progress_;  // [num_targets, kLoraProgressWords] i32, zeros
   Tiles tokens_;
   Tiles logit_rows_;
   std::vector<Span> spans_;

@@ -87,10 +87,10 @@ void StepExecutor::launch(const SchedulerOutput& step, std::shared_ptr<StepInFli
     if (step.rows[i].samples) targets_.push_back({step_rows_[i], &output.rows[i]});
   }
   const bool queues = can_queue();
-  if (queues) {
-    sampler_.prepare(stream_, targets_);
-  } else {
+  if (!queues) {
     absorb_tokens(0);
+  } else if (!targets_.empty()) {
+    sampler_.prepare(stream_, targets_);
   }
   batch_.build(step, step_rows_);
   const bool has_adapters = adapters_ != nullptr && adapters_->build(step, step_rows_);

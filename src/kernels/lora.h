@@ -17,6 +17,7 @@ namespace quire {
 inline constexpr int kMaxLoraRank = 512;  // PEFT's adapters end there; bounds memory on the stack
 inline constexpr int kMaxLoraParts = 4;   // matrices that one Linear stacks
 inline constexpr int kLoraTileTokens = 16;
+inline constexpr int kLoraProgressWords = 2;  // of a target: what lora_add's blocks tell each other
 
 // Where one rank row is: bytes from the start of the arena.  In the arena.
 struct LoraRow {
@@ -46,7 +47,7 @@ struct LoraBatch {
   TensorView num_tiles = {};  // [1] i32
   TensorView tiles = {};      // LoraTile[num_tiles]
   TensorView tokens = {};     // i32: the rows of x that have an adapter, adapter by adapter
-  TensorView progress = {};   // [targets, 2] i32: scratch, zeros before a step
+  TensorView progress = {};   // [targets, kLoraProgressWords] i32: scratch, zeros before a step
 };
 
 // A * x may be summed over several ranges of features, so that there is work for all processors of

@@ -54,8 +54,9 @@ Stream::Stream(ThreadPool& pool, const Device& device, int64_t upload_bytes)
       workspace_(device) {}
 
 Uploader& Stream::uploader() {
-  if (uploader_ == nullptr)
+  if (uploader_ == nullptr) {
     uploader_ = std::make_unique<Uploader>(pool_, device_, queue_, upload_bytes_);
+  }
   return *uploader_;
 }
 

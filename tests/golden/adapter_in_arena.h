@@ -74,7 +74,8 @@ class AdapterInArena {
     num_tiles_ = upload({1}, &num_tiles);
     tokens_ = upload({std::ssize(tokens)}, tokens.data());
     tiles_ = upload({num_tiles, int64_t{sizeof(LoraTile) / sizeof(int32_t)}}, tiles.data());
-    progress_ = Tensor({std::ssize(shape_.targets), 2}, DType::kI32, *shape_.device);
+    progress_ =
+        Tensor({std::ssize(shape_.targets), kLoraProgressWords}, DType::kI32, *shape_.device);
     batch_ = {.arena = arena_.data(),
               .dtype = shape_.dtype,
               .max_rank = adapter_.max_rank(),

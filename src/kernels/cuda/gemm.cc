@@ -12,11 +12,10 @@ namespace {
 constexpr int kCudaRowMajor = 100;  // PackedWeight::layout: [N, K] without gaps on the device
 
 bool run_few_rows(Stream& stream, const GemmArgs& args) {
-  constexpr int64_t kFewRows = 16;  // measured against the library
   if (gemm_few_rows_sm90a(stream, args)) return true;
   // On Hopper it refuses the largest weights, where the library is as fast as memory.
   if (cuda_properties().arch >= 90 && cublaslt() != nullptr) return false;
-  return args.x.rows() <= kFewRows && gemm_few_rows(stream, args);
+  return gemm_few_rows(stream, args);
 }
 
 }  // namespace

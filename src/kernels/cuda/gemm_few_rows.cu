@@ -20,7 +20,7 @@
 namespace quire {
 namespace {
 
-constexpr int kMaxRows = 32;
+constexpr int kMaxRows = 16;  // measured against the library
 constexpr int kWarps = 8;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kTileRows = 16;
@@ -503,10 +503,8 @@ void launch_few_rows(Stream& stream, const FewRowsParams& params, const Plan& pl
                     .cluster_size = plan.cluster_size};
   if (params.m <= kTileColumns) {
     launch(stream, "gemm_few_rows", gemm_few_rows_kernel<T, 1>, shape, params);
-  } else if (params.m <= 2 * kTileColumns) {
-    launch(stream, "gemm_few_rows", gemm_few_rows_kernel<T, 2>, shape, params);
   } else {
-    launch(stream, "gemm_few_rows", gemm_few_rows_kernel<T, 4>, shape, params);
+    launch(stream, "gemm_few_rows", gemm_few_rows_kernel<T, 2>, shape, params);
   }
 }
 

@@ -5,7 +5,7 @@
 
 namespace quire {
 
-// The most rows that these can take.
+// The most rows that gemm_few_rows_sm90a() takes.
 inline constexpr int64_t kMaxFewRows = 64;
 
 // What a product that leaves room leaves of a processor on Hopper: shared memory for so many
@@ -13,8 +13,9 @@ inline constexpr int64_t kMaxFewRows = 64;
 inline constexpr int kBlocksBesideProduct = 2;
 inline constexpr int kSharedBytesBesideProduct = 13 * 1024 + 512;
 
-// Returns false, having done nothing, if the product is not for this kernel: too many rows for the
-// shared memory, f32, rows that are not aligned to 16 bytes, or a type without tensor cores.
+// Returns false, having done nothing, if the product is not for this kernel: more than 16 rows, too
+// large for the shared memory, f32, rows that are not aligned to 16 bytes, or a type without tensor
+// cores.
 [[nodiscard]] bool gemm_few_rows(Stream& stream, const GemmArgs& args);
 
 // For Hopper; false for other processors too, and for weights of more than 256 rows (a gated one's

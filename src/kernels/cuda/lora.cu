@@ -1,5 +1,6 @@
 // Low-rank additions, each token by its own adapter: blocks of threads take pieces of work from the
-// list of tiles in device memory, so that recorded launches serve any adapters and ranks.
+// list of tiles in device memory, so that recorded launches serve any adapters and ranks.  Here are
+// the kernels for few tokens and for odd shapes; those for prompts are in lora_prompt.cu.
 //
 // Adapters lie where they are during a step, so their rows are fetched before the last kernel ends.
 #include <algorithm>
@@ -161,7 +162,7 @@ bool has_tiles(const LoraAddArgs& args) {
          reinterpret_cast<uintptr_t>(args.out.data) % 16 == 0;
 }
 
-constexpr int kBlocksPerSmAtOnce = 4;
+constexpr int kBlocksPerSmAtOnce = 4;  // two beside the product, the rest when it has ended
 
 template <typename T, typename Out>
 void add(Stream& stream, const LoraAddArgs& args) {
@@ -174,7 +175,7 @@ void add(Stream& stream, const LoraAddArgs& args) {
     static_assert(sizeof(ExpandShared<T>) + kShrinkSharedBytes <= kSharedBytesBesideProduct);
     if (has_tiles<T, Out>(args)) {
       if (batch.max_num_tokens > kMaxFewRows) return lora_add_prompt<T, Out>(stream, args);
-      auto* words = batch.progress.as<int32_t>() + int64_t{args.first_target} * 2;
+      auto* words = batch.progress.as<int32_t>() + int64_t{args.first_target} * kLoraProgressWords;
       launch(stream, "lora_add", lora_add_tiles<T, Out>,
              shape_for(std::max(num_shrinks, num_expands), kBlocksPerSmAtOnce), shrink, expand,
              words);

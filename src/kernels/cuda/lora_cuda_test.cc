@@ -13,7 +13,7 @@ struct DeviceBatch {
         num_tiles(upload(host.batch.num_tiles)),
         tiles(upload(host.batch.tiles)),
         tokens(upload(host.batch.tokens)),
-        progress(upload(Tensor({kMaxLoraParts, 2}, DType::kI32).view())),
+        progress(upload(Tensor({kMaxLoraParts, kLoraProgressWords}, DType::kI32).view())),
         batch(host.batch) {
     stream.copy(arena.data(), from.arena().data(), arena.num_bytes());
     stream.synchronize();

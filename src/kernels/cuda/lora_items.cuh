@@ -16,7 +16,6 @@ inline constexpr int kColumns = 256;  // of an expand's piece of work
 // Waits for the kernels before this one, once.
 class WaitOnce {
  public:
-  __device__ bool is_over() const { return is_over_; }
   __device__ void operator()() {
     if (!is_over_) wait_for_previous_kernel();
     is_over_ = true;
