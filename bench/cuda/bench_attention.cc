@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,7 @@ class AttentionStep {
       : bench_(bench),
         shape_(shape),
         blocks_per_seq_(((shape.ragged ? 2 : 1) * shape.length + kBlockSize - 1) / kBlockSize),
-        num_caches_(static_cast<int>(2 * kL2Bytes / kv_bytes(shape)) + 1),
-        plan_scope_(bench.stream().workspace()) {
+        num_caches_(static_cast<int>(2 * kL2Bytes / kv_bytes(shape)) + 1) {
     const int num_tokens = shape.num_seqs * shape.num_queries;
     q_ = bench.random({num_tokens, kHeads * shape.head_dim}, DType::kBF16);
     out_ = bench.random({num_tokens, kHeads * shape.head_dim}, DType::kBF16);
@@ -95,7 +95,10 @@ class AttentionStep {
   }
 
  private:
+  // In the memory of the last one: while a graph is recorded the workspace cannot grow.
   void plan() {
+    plan_scope_.reset();
+    plan_scope_.emplace(bench_.stream().workspace());
     batch_.plan = bench_.table().plan_attention(bench_.stream(),
                                                 {.batch = &batch_,
                                                  .shape = {.num_heads = kHeads,
@@ -113,7 +116,7 @@ class AttentionStep {
   const Shape shape_;
   const int blocks_per_seq_;
   const int num_caches_;
-  const Workspace::Scope plan_scope_;
+  std::optional<Workspace::Scope> plan_scope_;
   Tensor q_, out_;
   std::vector<Tensor> caches_;
   Tensor seq_lens_, query_start_loc_, block_table_;
@@ -167,6 +170,11 @@ void bench_attention(CudaBench& bench) {
   decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 4096});
   decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 8192});
   decode(bench, {.num_seqs = 256, .num_queries = 1, .length = 1024});
+  decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 600, .ragged = true});
+  decode(bench, {.num_seqs = 128, .num_queries = 1, .length = 600, .ragged = true});
+  decode(bench, {.num_seqs = 256, .num_queries = 1, .length = 600, .ragged = true});
+  decode(bench, {.num_seqs = 512, .num_queries = 1, .length = 400, .ragged = true});
+  decode(bench, {.num_seqs = 900, .num_queries = 1, .length = 300, .ragged = true});
   decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 4096, .head_dim = 64});
   decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 2048, .ragged = true});
   decode(bench, {.num_seqs = 64, .num_queries = 1, .length = 4096, .head_dim = 256});

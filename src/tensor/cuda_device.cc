@@ -19,10 +19,12 @@ cudaStream_t stream_of(void* queue) { return static_cast<cudaStream_t>(queue); }
 
 std::byte* allocate(int64_t num_bytes) {
   void* data = nullptr;
-  if (cudaMalloc(&data, static_cast<size_t>(num_bytes)) != cudaSuccess) {
+  const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(num_bytes));
+  if (status == cudaErrorMemoryAllocation) {
     (void)cudaGetLastError();
     throw LoadError("cannot allocate " + std::to_string(num_bytes) + " bytes of GPU memory");
   }
+  check(status, "cudaMalloc");  // what an earlier kernel did, or no memory while recording
   check(cudaMemset(data, 0, static_cast<size_t>(num_bytes)), "cudaMemset");
   // Queues do not wait for the default stream, on which cudaMemset runs.
   check(cudaStreamSynchronize(cudaStreamLegacy), "cudaMemset");
@@ -33,10 +35,13 @@ void free_memory(std::byte* data, int64_t /*num_bytes*/) { (void)cudaFree(data);
 
 std::byte* allocate_staging(int64_t num_bytes) {
   void* data = nullptr;
-  if (cudaHostAlloc(&data, static_cast<size_t>(num_bytes), cudaHostAllocDefault) != cudaSuccess) {
+  const cudaError_t status =
+      cudaHostAlloc(&data, static_cast<size_t>(num_bytes), cudaHostAllocDefault);
+  if (status == cudaErrorMemoryAllocation) {
     (void)cudaGetLastError();
     throw LoadError("cannot allocate " + std::to_string(num_bytes) + " bytes of pinned memory");
   }
+  check(status, "cudaHostAlloc");
   return static_cast<std::byte*>(data);
 }
 
