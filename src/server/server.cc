@@ -33,19 +33,53 @@ int64_t longest_token_bytes(const Tokenizer* tokenizer) {
   return static_cast<int64_t>(longest);
 }
 
-tcp::acceptor open_acceptor(boost::asio::io_context& loop, const ServerConfig& config) {
-  try {
-    tcp::resolver resolver(loop);
-    const auto found =
-        resolver.resolve(config.host, std::to_string(config.port), tcp::resolver::passive);
-    return {loop, found.begin()->endpoint(), /*reuse_addr=*/true};
-  } catch (const boost::system::system_error& error) {
-    throw LoadError("cannot listen on " + config.host + ":" + std::to_string(config.port) + ": " +
-                    error.code().message() + "; choose another --host or --port");
-  }
+[[noreturn]] void refuse_address(const std::string& host, uint16_t port,
+                                 const boost::system::system_error& error) {
+  throw LoadError("cannot listen on " + host + ":" + std::to_string(port) + ": " +
+                  error.code().message() + "; choose another --host or --port");
 }
 
 }  // namespace
+
+class BoundAddress::Acceptor {
+ public:
+  Acceptor(const std::string& host, uint16_t port) : host_(host), port_(port) {
+    try {
+      tcp::resolver resolver(loop_);
+      const tcp::endpoint endpoint =
+          resolver.resolve(host, std::to_string(port), tcp::resolver::passive).begin()->endpoint();
+      protocol_ = endpoint.protocol();
+      acceptor_.open(protocol_);
+      acceptor_.set_option(tcp::acceptor::reuse_address(true));
+      acceptor_.bind(endpoint);
+    } catch (const boost::system::system_error& error) {
+      refuse_address(host, port, error);
+    }
+  }
+
+  // Gives the address to a loop, once.
+  tcp::acceptor listen(boost::asio::io_context& loop) {
+    try {
+      tcp::acceptor acceptor(loop, protocol_, acceptor_.release());
+      acceptor.listen();
+      return acceptor;
+    } catch (const boost::system::system_error& error) {
+      refuse_address(host_, port_, error);
+    }
+  }
+
+ private:
+  std::string host_;
+  uint16_t port_ = 0;
+  boost::asio::io_context loop_{1};
+  tcp protocol_ = tcp::v4();
+  tcp::acceptor acceptor_{loop_};
+};
+
+BoundAddress::BoundAddress(const std::string& host, uint16_t port)
+    : acceptor_(std::make_unique<Acceptor>(host, port)) {}
+BoundAddress::BoundAddress(BoundAddress&& other) noexcept = default;
+BoundAddress::~BoundAddress() = default;
 
 ServerContext::ServerContext(const ServerConfig& server_config, EngineClient& engine_client,
                              const TextModel& text_model)
@@ -65,10 +99,11 @@ ServerContext::ServerContext(const ServerConfig& server_config, EngineClient& en
 // The main loop is that of io_threads_[0]; it alone accepts and drains.
 class Server::State {
  public:
-  State(const ServerConfig& config, EngineClient& engine, const TextModel& text)
+  State(const ServerConfig& config, EngineClient& engine, const TextModel& text,
+        BoundAddress::Acceptor& address)
       : context_(std::make_unique<ServerContext>(config, engine, text)),
         io_threads_(make_io_threads(config)),
-        acceptor_(open_acceptor(io_threads_[0]->loop, config)) {
+        acceptor_(address.listen(io_threads_[0]->loop)) {
     accept();
     for (const auto& io : io_threads_) sweep(*io);
   }
@@ -233,8 +268,9 @@ class Server::State {
   bool gave_up_ = false;
 };
 
-Server::Server(const ServerConfig& config, EngineClient& engine, const TextModel& text)
-    : state_(std::make_unique<State>(config, engine, text)) {}
+Server::Server(const ServerConfig& config, EngineClient& engine, const TextModel& text,
+               BoundAddress address)
+    : state_(std::make_unique<State>(config, engine, text, *address.acceptor_)) {}
 Server::~Server() = default;
 uint16_t Server::port() const { return state_->port(); }
 void Server::run() { state_->run(); }

@@ -72,10 +72,30 @@ struct TextModel {
   ChatTemplateConfig chat_config;               // bos_token etc. for the template
 };
 
+// An address that nobody else can serve at, where nobody is answered yet: so that a server knows
+// before it loads its model that it will have it.
+class BoundAddress {
+ public:
+  // Throws LoadError if the address is taken or unknown.
+  BoundAddress(const std::string& host, uint16_t port);
+  BoundAddress(BoundAddress&& other) noexcept;
+  BoundAddress& operator=(BoundAddress&&) = delete;
+  ~BoundAddress();
+
+ private:
+  friend class Server;
+  class Acceptor;
+  std::unique_ptr<Acceptor> acceptor_;
+};
+
 class Server {
  public:
-  // Binds at once; throws LoadError if the address is taken.
-  Server(const ServerConfig& config, EngineClient& engine, const TextModel& text);
+  // Listens at once, at `address` or else at the one in `config`, which it binds.  Throws LoadError
+  // if it is taken.
+  Server(const ServerConfig& config, EngineClient& engine, const TextModel& text,
+         BoundAddress address);
+  Server(const ServerConfig& config, EngineClient& engine, const TextModel& text)
+      : Server(config, engine, text, BoundAddress(config.host, config.port)) {}
   ~Server();
   uint16_t port() const;
   // Serves until stop(), or the engine's failure if so configured; returns after draining.  The

@@ -28,10 +28,11 @@ class ServeTest(CommandTest):
             self.assertEqual(server.wait(), 0)
             self.assertLess(time.monotonic() - start, 5)
 
-    def test_taken_port_is_one_clear_line(self):
+    def test_taken_port_is_one_clear_line_before_the_model_is_loaded(self):
         with Serving(*self.engine_flags()) as server:
             error = self.quire("serve", *self.engine_flags(), "--port", server.port, status=1).stderr
             self.assertIn(str(server.port), error.splitlines()[-1])
+            self.assertNotIn("loaded", error)
 
     def test_defaults_from_the_command_line(self):
         with Serving(*self.engine_flags(), "--override-generation-config",

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "base/error.h"
 #include "cli/command.h"
@@ -294,6 +295,7 @@ int run_serve(const CommandArgs& args) {
 
   Shutdown shutdown;
   const SignalWatcher watcher({SIGTERM, SIGINT}, [&](int signal) { shutdown.on_signal(signal); });
+  BoundAddress address(flags.server.host, flags.server.port);
   const Clock::time_point start = Clock::now();
   const LocalModel model = load_local_model(flags.engine, TokenizerUse::kRequired);
   const EngineInfo& info = model.engine->info();
@@ -313,7 +315,8 @@ int run_serve(const CommandArgs& args) {
   Server server(config, *model.engine,
                 {.tokenizer = model.tokenizer.get(),
                  .chat_template = model.chat_template.get(),
-                 .chat_config = model.chat_config});
+                 .chat_config = model.chat_config},
+                std::move(address));
   shutdown.watch(&server);
   log_address(config, server.port(), model.chat_template != nullptr);
   std::unique_ptr<StatsLogger> stats_logger;
