@@ -10,9 +10,9 @@ namespace {
 // On the CPU, enough to touch every weight and kernel; more would delay the first request for
 // little.
 constexpr int kCpuPromptTokens = 8;
-// On a GPU, where matrix products choose an algorithm by the number of rows: this many, doubled up
-// to the largest step.
-constexpr int kGpuFirstPromptTokens = 256;
+// On a GPU products choose by so many rows up to so many, and beyond that by powers of two.
+constexpr int kGpuRowStep = 64;
+constexpr int kGpuSteppedRows = 1024;
 
 // Requests of one step; the next step drops them.
 class WarmUp {
@@ -81,6 +81,17 @@ class WarmUp {
 
 }  // namespace
 
+std::vector<int> warm_up_lengths(int longest, int most_decoded) {
+  std::vector<int> lengths;
+  int length = longest;
+  do {
+    lengths.push_back(length);
+    length = length > kGpuSteppedRows ? std::max(length / 2, kGpuSteppedRows)
+                                      : length - kGpuRowStep;
+  } while (length > most_decoded);
+  return lengths;
+}
+
 void warm_up(ModelRunner& runner, const InputBatchConfig& batch, size_t num_groups) {
   const int longest = std::min(batch.max_num_tokens, batch.max_model_len - 1);
   if (longest < 1) return;
@@ -93,9 +104,7 @@ void warm_up(ModelRunner& runner, const InputBatchConfig& batch, size_t num_grou
     steps.drop();
     return;
   }
-  for (int num_tokens = longest; num_tokens >= kGpuFirstPromptTokens; num_tokens /= 2) {
-    steps.run(1, num_tokens);
-  }
+  for (const int num_tokens : warm_up_lengths(longest, buckets.back())) steps.run(1, num_tokens);
   for (const int bucket : buckets | std::views::reverse) steps.run(bucket, 1);
   steps.drop();
 }
