@@ -4,16 +4,14 @@
 #include <ranges>
 #include <utility>
 
+#include "kernels/gemm_rows.h"
+
 namespace quire {
 namespace {
 
 // On the CPU, enough to touch every weight and kernel; more would delay the first request for
 // little.
 constexpr int kCpuPromptTokens = 8;
-// On a GPU products choose by so many rows up to so many, and beyond that by powers of two.
-constexpr int kGpuRowStep = 64;
-constexpr int kGpuSteppedRows = 1024;
-
 // Requests of one step; the next step drops them.
 class WarmUp {
  public:
@@ -82,13 +80,10 @@ class WarmUp {
 }  // namespace
 
 std::vector<int> warm_up_lengths(int longest, int most_decoded) {
-  std::vector<int> lengths;
-  int length = longest;
-  do {
-    lengths.push_back(length);
-    length = length > kGpuSteppedRows ? std::max(length / 2, kGpuSteppedRows)
-                                      : length - kGpuRowStep;
-  } while (length > most_decoded);
+  std::vector<int> lengths{longest};
+  for (int length = longest - 1; length > most_decoded; --length) {
+    if (rounded_rows(length) != rounded_rows(lengths.back())) lengths.push_back(length);
+  }
   return lengths;
 }
 

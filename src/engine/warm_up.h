@@ -9,7 +9,7 @@
 namespace quire {
 
 // Lengths of a GPU's prompts, the longest first, beside decode steps of up to `most_decoded`
-// sequences: matrix products choose an algorithm by the number of rows.
+// sequences: one for each choice of algorithm (kernels/gemm_rows.h) that those leave.
 // Requires: longest > 0.
 std::vector<int> warm_up_lengths(int longest, int most_decoded);
 

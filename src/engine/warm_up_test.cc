@@ -4,16 +4,10 @@
 
 #include <algorithm>
 
+#include "kernels/gemm_rows.h"
+
 namespace quire {
 namespace {
-
-// That is what a matrix product's number of rows is rounded up to.
-int rounded(int rows) {
-  if (rows <= 1024) return (rows + 63) / 64 * 64;
-  int power = 2048;
-  while (power < rows) power *= 2;
-  return power;
-}
 
 TEST(WarmUp, RunsEveryNumberOfRowsThatIsChosenFor) {
   for (const int longest : {1, 63, 64, 100, 1000, 1024, 1100, 2047, 8192, 9215}) {
@@ -22,7 +16,7 @@ TEST(WarmUp, RunsEveryNumberOfRowsThatIsChosenFor) {
       EXPECT_EQ(lengths.front(), longest);
       for (int rows = most_decoded + 1; rows <= longest; ++rows) {
         EXPECT_TRUE(std::ranges::any_of(
-            lengths, [&](int length) { return rounded(length) == rounded(rows); }))
+            lengths, [&](int length) { return rounded_rows(length) == rounded_rows(rows); }))
             << rows << " rows of " << longest << ", " << most_decoded << " decoded";
       }
     }

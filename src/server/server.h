@@ -72,8 +72,8 @@ struct TextModel {
   ChatTemplateConfig chat_config;               // bos_token etc. for the template
 };
 
-// An address that nobody else can serve at, where nobody is answered yet: so that a server knows
-// before it loads its model that it will have it.
+// An address that is bound, where nobody is answered yet: so that a server learns before it loads
+// its model whether another one listens there.
 class BoundAddress {
  public:
   // Throws LoadError if the address is taken or unknown.

@@ -15,16 +15,21 @@ void check(cudaError_t status, const char* what) {
   throw DeviceError(std::string("CUDA: ") + what + ": " + cudaGetErrorString(status));
 }
 
+// An allocation also fails after a kernel that failed, and while a graph is recorded.
+void check_allocation(cudaError_t status, int64_t num_bytes, const char* memory) {
+  if (status == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();
+    throw LoadError("cannot allocate " + std::to_string(num_bytes) + " bytes of " + memory +
+                    " memory");
+  }
+  check(status, "allocation");
+}
+
 cudaStream_t stream_of(void* queue) { return static_cast<cudaStream_t>(queue); }
 
 std::byte* allocate(int64_t num_bytes) {
   void* data = nullptr;
-  const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(num_bytes));
-  if (status == cudaErrorMemoryAllocation) {
-    (void)cudaGetLastError();
-    throw LoadError("cannot allocate " + std::to_string(num_bytes) + " bytes of GPU memory");
-  }
-  check(status, "cudaMalloc");  // what an earlier kernel did, or no memory while recording
+  check_allocation(cudaMalloc(&data, static_cast<size_t>(num_bytes)), num_bytes, "GPU");
   check(cudaMemset(data, 0, static_cast<size_t>(num_bytes)), "cudaMemset");
   // Queues do not wait for the default stream, on which cudaMemset runs.
   check(cudaStreamSynchronize(cudaStreamLegacy), "cudaMemset");
@@ -35,13 +40,8 @@ void free_memory(std::byte* data, int64_t /*num_bytes*/) { (void)cudaFree(data);
 
 std::byte* allocate_staging(int64_t num_bytes) {
   void* data = nullptr;
-  const cudaError_t status =
-      cudaHostAlloc(&data, static_cast<size_t>(num_bytes), cudaHostAllocDefault);
-  if (status == cudaErrorMemoryAllocation) {
-    (void)cudaGetLastError();
-    throw LoadError("cannot allocate " + std::to_string(num_bytes) + " bytes of pinned memory");
-  }
-  check(status, "cudaHostAlloc");
+  check_allocation(cudaHostAlloc(&data, static_cast<size_t>(num_bytes), cudaHostAllocDefault),
+                   num_bytes, "pinned");
   return static_cast<std::byte*>(data);
 }
 

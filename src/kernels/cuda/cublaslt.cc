@@ -9,6 +9,7 @@
 #include <string>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/gemm_rows.h"
 
 namespace quire {
 namespace {
@@ -82,20 +83,6 @@ class Event {
  private:
   cudaEvent_t event_ = nullptr;
 };
-
-// The same algorithm is best for neighbouring numbers of rows; one that was chosen for 200 rows more
-// takes up to 1.8 times as long, since its tiles do not fill the processors.  Not for a single row
-// or few: one that was chosen for a matrix by a vector gives wrong sums for more, though the
-// library's check lets it pass.
-int64_t rounded_rows(int64_t m) {
-  const auto round_up = [m](int64_t multiple) { return (m + multiple - 1) / multiple * multiple; };
-  if (m <= 8) return m;
-  if (m <= 64) return round_up(8);
-  if (m <= 1024) return round_up(64);
-  int64_t power = 2048;
-  while (power < m) power *= 2;
-  return power;
-}
 
 }  // namespace
 
