@@ -67,7 +67,7 @@ __device__ inline DecodeShare load_share(const DecodeShare* share) {
   const int4* halves = reinterpret_cast<const int4*>(share);
   const int4 a = __ldcg(halves);  // past the L1 cache: see plan_decode
   const int4 b = __ldcg(halves + 1);
-  return {a.x, a.y, a.z, a.w, b.x, b.y, b.z};
+  return {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
 }
 
 // The part of a piece that is in a share, and the step to the next piece.
@@ -79,9 +79,14 @@ struct PieceInShare {
   int first_tile = 0;  // from position 0
   int num_tiles = 0;
   int num_left = 0;  // of the share after it
+  int gap = 0;       // before each piece
 
   __device__ PieceInShare(const DecodeParams<T>& params, const DecodeShare& share)
-      : seq(share.seq), row(share.row), seq_len(share.seq_len), num_left(share.num_tiles) {
+      : seq(share.seq),
+        row(share.row),
+        seq_len(share.seq_len),
+        num_left(share.num_tiles),
+        gap(share.gap) {
     take(params, share.first_tile);
   }
   __device__ void advance(const DecodeParams<T>& params) {
@@ -105,7 +110,7 @@ struct PieceInShare {
     const KeyTiles tiles = key_tiles(seq_len, params.sliding_window, tile_keys);
     first_tile = tiles.first + num_skipped;
     num_tiles = min(tiles.count - num_skipped, num_left);
-    num_left = max(num_left - num_tiles - kPieceTiles, 0);
+    num_left = max(num_left - num_tiles - gap, 0);
   }
 };
 

@@ -27,7 +27,14 @@ constexpr float kPartsPerTile = 16.0F;
 // then: going on from piece to piece costs more.
 constexpr int kLongerParts = 16;
 
+// The time that a block takes to go on to another piece, in tiles; less where pieces are longer
+// than kShortPiece on average, since more tiles are on their way meanwhile.
+constexpr int kShortPiece = 5;
+constexpr int kShortPieceGap = 2;
+constexpr int kGap = 1;
+
 struct Division {
+  int gap = 0;
   int list_tiles = 0;
   int share = 0;  // tiles of the list, if shares go on from piece to piece
   int part = 0;   // the most tiles of a part, if each share is one part; else 0
@@ -55,9 +62,12 @@ __device__ Division divide(const PlanParams& params) {
   const int shortest = max(least, divided_up(total, params.num_shares));
   const int longest = shortest + shortest / kLongerParts + 1;
   const int step = shortest / (2 * kLongerParts) + 1;
-  const int list_tiles = total + params.num_seqs * params.num_rows * kPieceTiles;
-  Division division{.list_tiles = list_tiles,
-                    .share = max(kPieceTiles + least, divided_up(list_tiles, params.num_shares))};
+  const int num_pieces = params.num_seqs * params.num_rows;
+  const int gap = total < num_pieces * kShortPiece ? kShortPieceGap : kGap;
+  const int list_tiles = total + num_pieces * gap;
+  Division division{.gap = gap,
+                    .list_tiles = list_tiles,
+                    .share = max(gap + least, divided_up(list_tiles, params.num_shares))};
   for (int part = shortest; part <= longest && division.part == 0; part += step) {
     const int num_parts = params.num_rows * count_items(params.num_seqs, [&](int seq) {
                             return divided_up(tiles_of(params, seq), part);
@@ -76,7 +86,7 @@ __device__ void find_places(const PlanParams& params, const Division& division, 
     const int seq = first_seq + lane;
     int end = seq < params.num_seqs ? tiles_of(params, seq) : 0;
     if (seq < params.num_seqs) {
-      end = division.part > 0 ? divided_up(end, division.part) : end + kPieceTiles;
+      end = division.part > 0 ? divided_up(end, division.part) : end + division.gap;
     }
     end *= params.num_rows;
     for (int offset = 1; offset < 32; offset *= 2) {
@@ -132,8 +142,8 @@ __device__ CutPiece piece_at(const PlanParams& params, const Division& division,
                              int place) {
   const int seq = seq_at(begins, params.num_seqs, place);
   const int num_tiles = tiles_of(params, seq);
-  const int row = (place - begins[seq]) / (num_tiles + kPieceTiles);
-  const int first_tile = begins[seq] + row * (num_tiles + kPieceTiles) + kPieceTiles;
+  const int row = (place - begins[seq]) / (num_tiles + division.gap);
+  const int first_tile = begins[seq] + row * (num_tiles + division.gap) + division.gap;
   const int leader = first_tile / division.share;
   const int last = (first_tile + num_tiles - 1) / division.share;
   return {seq, row, first_tile, last - leader + 1};
@@ -153,7 +163,8 @@ __device__ DecodeShare equal_share(const PlanParams& params, const Division& div
           .num_tiles = end - first_tile,
           .seq_len = params.seq_lens[first.seq],
           .num_parts = first.num_parts,
-          .num_last_parts = end > last.first_tile ? last.num_parts : 1};
+          .num_last_parts = end > last.first_tile ? last.num_parts : 1,
+          .gap = division.gap};
 }
 
 // Called by the blocks after the first.
@@ -172,21 +183,16 @@ __device__ void fill_places(const PlanParams& params) {
 __global__ void __launch_bounds__(kPlanThreads)
     plan_kernel(const __grid_constant__ PlanParams params) {
   extern __shared__ int begins[];
-  __shared__ int divided[3];
+  __shared__ Division division;
   wait_for_previous_kernel();
   if (blockIdx.x > 0) return fill_places(params);
 
   if (threadIdx.x < 32) {
-    const Division division = divide(params);
-    find_places(params, division, begins);
-    if (threadIdx.x == 0) {
-      divided[0] = division.list_tiles;
-      divided[1] = division.share;
-      divided[2] = division.part;
-    }
+    const Division found = divide(params);
+    find_places(params, found, begins);
+    if (threadIdx.x == 0) division = found;
   }
   __syncthreads();
-  const Division division{divided[0], divided[1], divided[2]};
   for (int i = static_cast<int>(threadIdx.x); i < params.num_shares; i += kPlanThreads) {
     params.shares[i] =
         division.part > 0 ? one_part(params, begins, i) : equal_share(params, division, begins, i);

@@ -6,7 +6,7 @@
 // share is what one block of threads does: consecutive tiles of the list.
 //
 // To go on to another piece takes a block some time, which matters if there are many short pieces:
-// in the list, kPieceTiles that do not exist are before the tiles of each piece.
+// in the list, a gap of some tiles that do not exist is before the tiles of each piece.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,6 @@
 #include "tensor/stream.h"
 
 namespace quire {
-
-inline constexpr int kPieceTiles = 1;
 
 // The keys of a sequence that its newest token sees, in tiles that are aligned to position 0.
 struct KeyTiles {
@@ -43,6 +41,7 @@ struct alignas(16) DecodeShare {
   int32_t seq_len = 0;         // of the first piece
   int32_t num_parts = 0;       // of the first piece
   int32_t num_last_parts = 0;  // of the last piece
+  int32_t gap = 0;             // in the list, before each piece
 };
 
 // The memory of a plan: the shares, then for each a place for the result of a part, which has only
