@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "tensor/cuda_copy.h"
 #include "tensor/device.h"
 
 namespace quire {
@@ -68,8 +69,16 @@ void copy(void* queue, void* to, const void* from, int64_t num_bytes) {
         "cudaMemcpyAsync");
 }
 
+// Between two kernels a copy engine takes 5 to 8 us to begin and to end, whatever it copies.
+constexpr int64_t kMaxKernelCopyBytes = int64_t{1} << 20;
+
 void copy_rows(void* queue, void* to, const void* from, int64_t stride, int64_t row_bytes,
                int64_t rows) {
+  if (rows * row_bytes == 0) return;
+  if (rows * row_bytes <= kMaxKernelCopyBytes) {
+    return check(copy_rows_by_kernel(stream_of(queue), to, from, stride, row_bytes, rows),
+                 "copy_rows");
+  }
   const auto pitch = static_cast<size_t>(stride);
   check(cudaMemcpy2DAsync(to, pitch, from, pitch, static_cast<size_t>(row_bytes),
                           static_cast<size_t>(rows), cudaMemcpyDefault, stream_of(queue)),

@@ -28,7 +28,8 @@ struct Device {
   void (*destroy_queue)(void* queue) = nullptr;
   // Queues a copy between any two memories; `from` stays as it is until the copy is done.
   void (*copy)(void* queue, void* to, const void* from, int64_t num_bytes) = nullptr;
-  // The same for `rows` rows of `row_bytes` bytes, `stride` bytes apart on both sides.
+  // The same for `rows` rows of `row_bytes` bytes, `stride` bytes apart on both sides, between the
+  // device's memory and staging memory.  Made for the inputs and results of a step, which are few.
   void (*copy_rows)(void* queue, void* to, const void* from, int64_t stride, int64_t row_bytes,
                     int64_t rows) = nullptr;
   // Waits for what was queued.  Throws DeviceError if any of it failed.

@@ -33,11 +33,13 @@ MirroredTensor MirroredArena::take(Shape shape, DType dtype) {
 }
 
 void MirroredArena::upload(Stream& stream) const {
-  if (!is_host()) stream.copy(device_.data(), host_data(slot_), used_);
+  if (is_host()) return;
+  stream.device().copy_rows(stream.queue(), device_.data(), host_data(slot_), used_, used_, 1);
 }
 
 void MirroredArena::download(Stream& stream) const {
-  if (!is_host()) stream.copy(host_data(slot_), device_.data(), used_);
+  if (is_host()) return;
+  stream.device().copy_rows(stream.queue(), host_data(slot_), device_.data(), used_, used_, 1);
 }
 
 }  // namespace quire

@@ -55,6 +55,39 @@ TEST(Buffer, IsZeroedAndAligned) {
   EXPECT_EQ(Buffer(0).data(), nullptr);
 }
 
+TEST(CudaDevice, CopiesRowsToAndFromStaging) {
+  const Device* device = cuda_device();
+  if (device == nullptr) GTEST_SKIP() << "no NVIDIA GPU";
+  void* queue = device->create_queue();
+  struct Copy {
+    int64_t stride, row_bytes, rows;
+  };
+  const Copy copies[] = {{64, 48, 5},         {40, 20, 7},   {37, 11, 3},
+                         {1 << 16, 60000, 9}, {600, 600, 1}, {1 << 12, 1 << 12, 300}};
+  for (const Copy& copy : copies) {
+    const int64_t num_bytes = copy.stride * copy.rows;
+    const Buffer staging = Buffer::staging(3 * num_bytes, *device);
+    const Buffer memory(num_bytes, *device);
+    std::byte* from = staging.data();
+    std::byte* to = from + num_bytes;
+    for (int64_t i = 0; i < num_bytes; ++i) from[i] = static_cast<std::byte>(1 + i % 251);
+    std::memset(to, 0, static_cast<size_t>(2 * num_bytes));
+    const auto run = [&](void* a, const void* b) {
+      device->copy_rows(queue, a, b, copy.stride, copy.row_bytes, copy.rows);
+    };
+    run(memory.data(), from);
+    run(to, memory.data());
+    device->copy(queue, to + num_bytes, memory.data(), num_bytes);
+    device->synchronize(queue);
+    for (int64_t i = 0; i < num_bytes; ++i) {
+      const std::byte expected = i % copy.stride < copy.row_bytes ? from[i] : std::byte{0};
+      ASSERT_EQ(to[i], expected) << "byte " << i << " of rows " << copy.stride << " apart";
+      ASSERT_EQ(to[num_bytes + i], expected) << "byte " << i << " on the device";
+    }
+  }
+  device->destroy_queue(queue);
+}
+
 TEST(Buffer, SaysHowMuchMemoryIsMissing) {
   try {
     const Buffer buffer(int64_t{1} << 60);
