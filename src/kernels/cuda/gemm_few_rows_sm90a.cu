@@ -346,6 +346,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   auto* all_sums = reinterpret_cast<float*>(bytes + kHeaderBytes);
   if (threadIdx.x >= kMultiplyThreads) {
     if (fills) fill_ring(work, policy);
+    __syncwarp();
   } else {
     float sums[kTiles][kColumns / 2] = {};
     multiply_steps<T, kTiles, kColumns>(work, sums);
