@@ -228,9 +228,9 @@ __device__ inline void load_parts(const FewRowsParams& p, float* sums,
   for (int i = 0; i < kMaxSplits; ++i) {
 #pragma unroll
     for (int group = 0; group < kGroups; ++group) {
-      float* from = sums + group * SumPlaces(p).group_size;
-      parts[i * kGroups + group] =
-          i < p.splits ? *reinterpret_cast<const Four*>(of_block(from, i)) : Four{};
+      float* own = sums + group * SumPlaces(p).group_size;
+      const float* from = p.splits > 1 ? of_block(own, i) : own;
+      parts[i * kGroups + group] = i < p.splits ? *reinterpret_cast<const Four*>(from) : Four{};
     }
   }
 }
