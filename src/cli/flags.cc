@@ -32,6 +32,7 @@ class HelpFormatter : public CLI::Formatter {
     std::rotate(std::find(groups.begin(), groups.end(), "Other"),
                 std::find(groups.begin(), groups.end(), "Other") + 1, groups.end());
     for (const std::string& group : groups) {
+      if (group.empty()) continue;  // of options that users have no use for
       std::string lines;
       for (const CLI::Option* option : app->get_options()) {
         if (option->get_group() == group && option->nonpositional()) {

@@ -153,7 +153,15 @@ class LoraTest(ReportTest):
         self.assertEqual(none["loads"], 0)
         self.assertGreater(arena["loads"], 6)
         for row in rows:
+            self.assertEqual(row["times"], 3)
             self.assertGreater(row["median_ttft_ms"], 0)
+            least, most = row["p99_ttft_ms_range"]
+            self.assertTrue(least <= row["p99_ttft_ms"] <= most, row)
+
+    def test_help_has_no_options_for_itself(self):
+        text = self.quire("bench", "lora", "--help").stdout
+        self.assertIn("--num-registered", text)
+        self.assertNotIn("\n:", text)
 
     def test_cycles_leave_nothing(self):
         row = self.lora("--cells", "cycles", "--num-cycles", "1200", "--max-growth", "8M")[0]

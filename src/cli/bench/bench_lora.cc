@@ -77,10 +77,11 @@ void add_flags(CLI::App& app, LoraBenchFlags& flags) {
   app.add_option("--ranks", flags.ranks, "Ranks that the adapters have in turn")
       ->capture_default_str();
   app.add_option("--modules", flags.modules, "Modules they adapt (default: all but the head)");
-  app.option_defaults()->group("Cells decode, throughput and first-token");
+  app.option_defaults()->group("Cells decode and storm");
   app.add_option("--batch-size", flags.batch_sizes, "Prompts at once of cell decode, one run each")
       ->capture_default_str();
-  add_human_int(app, "--num-iters", flags.num_iters, "Batches measured", 1);
+  add_human_int(app, "--num-iters", flags.num_iters,
+                "Times that each is measured; results are medians", 1);
   add_dataset_flags(app, flags.dataset);
   add_large_scale_flags(app, flags);
   add_report_flags(app, flags.report);

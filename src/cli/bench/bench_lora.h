@@ -27,7 +27,7 @@ struct LoraBenchFlags {
   std::vector<int> ranks = {16};
   std::vector<std::string> modules;
   std::vector<int> batch_sizes = {1, 32};
-  int num_iters = 1;
+  int num_iters = 3;
   // Of cell many.
   int num_registered = 2000;
   int num_host = 2000;  // of these, read before the clock starts

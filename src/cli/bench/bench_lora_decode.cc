@@ -81,7 +81,10 @@ void run_lora_decode(LoraBench& bench) {
 
 void run_lora_throughput(LoraBench& bench) {
   const LoraBenchFlags& flags = bench.flags();
-  if (flags.dataset.num_prompts == 0) return;
+  if (flags.dataset.num_prompts == 0) {
+    fmt::print("\nThroughput: left out, since --num-prompts does not say how many requests\n");
+    return;
+  }
   EngineClient& engine = bench.engine();
   const std::vector<BenchPrompt> prompts =
       make_token_prompts(flags.dataset, engine.info().vocab_size);

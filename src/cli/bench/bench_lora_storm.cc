@@ -18,13 +18,15 @@ constexpr double kLoad = 0.5;
 struct Storm {
   std::vector<BenchPrompt> prompts;
   std::vector<std::string> adapters;
-  std::vector<double> arrivals_s;
+  std::vector<std::vector<double>> arrivals_s;  // of each time that it is measured
 };
 
+// Over the times that a storm was measured.
 struct StormLatency {
-  double median_ttft_ms = 0;
-  double p99_ttft_ms = 0;
-  double p99_itl_ms = 0;
+  Distribution median_ttft_ms;
+  Distribution p99_ttft_ms;
+  Distribution median_itl_ms;
+  Distribution p99_itl_ms;
 };
 
 // The arena with room for the budget's adapters, and for the KV of one request of each.
@@ -39,35 +41,50 @@ int64_t arena_of_budget(LoraBench& bench) {
   return (flags.budget * blocks_of_one + 1) * block_bytes;
 }
 
+StormLatency run_storm(EngineClient& engine, const Storm& storm) {
+  std::vector<double> median_ttft, p99_ttft, median_itl, p99_itl;
+  for (const std::vector<double>& arrivals_s : storm.arrivals_s) {
+    const EngineRunResult result = run_on_engine(
+        engine, storm.prompts, {.adapters = storm.adapters, .arrivals_s = arrivals_s});
+    const BenchMetrics metrics = compute_metrics(result.timings, result.duration_s, {99});
+    median_ttft.push_back(metrics.ttft_ms.median);
+    p99_ttft.push_back(metrics.ttft_ms.percentiles[0]);
+    median_itl.push_back(metrics.itl_ms.median);
+    p99_itl.push_back(metrics.itl_ms.percentiles[0]);
+  }
+  return {distribution(median_ttft, {}), distribution(p99_ttft, {0, 100}),
+          distribution(median_itl, {}), distribution(p99_itl, {0, 100})};
+}
+
 StormLatency measure_storm(LoraBench& bench, EngineClient& engine, const Storm& storm,
                            const char* budget, const StormLatency* without) {
   // Every adapter in host memory, steps recorded.
   run_on_engine(engine, storm.prompts, {.adapters = storm.adapters});
   const int64_t loads_before = engine.stats().scheduler.num_adapter_loads;
-  const EngineRunResult result = run_on_engine(
-      engine, storm.prompts, {.adapters = storm.adapters, .arrivals_s = storm.arrivals_s});
-  const BenchMetrics metrics = compute_metrics(result.timings, result.duration_s, {99});
-  const StormLatency latency{.median_ttft_ms = metrics.ttft_ms.median,
-                             .p99_ttft_ms = metrics.ttft_ms.percentiles[0],
-                             .p99_itl_ms = metrics.itl_ms.percentiles[0]};
+  const StormLatency latency = run_storm(engine, storm);
   const StormLatency& reference = without == nullptr ? latency : *without;
   const int64_t loads = engine.stats().scheduler.num_adapter_loads - loads_before;
+  const double ttft = latency.median_ttft_ms.median;
+  const double p99_ttft = latency.p99_ttft_ms.median;
+  const double p99_itl = latency.p99_itl_ms.median;
   fmt::print("{:<12} {:>9.1f} {:>6.2f}x {:>9.1f} {:>6.2f}x {:>9.2f} {:>9.2f} {:>6.2f}x {:>7}\n",
-             budget, latency.median_ttft_ms, latency.median_ttft_ms / reference.median_ttft_ms,
-             latency.p99_ttft_ms, latency.p99_ttft_ms / reference.p99_ttft_ms,
-             metrics.itl_ms.median, latency.p99_itl_ms, latency.p99_itl_ms / reference.p99_itl_ms,
-             loads);
+             budget, ttft, ttft / reference.median_ttft_ms.median, p99_ttft,
+             p99_ttft / reference.p99_ttft_ms.median, latency.median_itl_ms.median, p99_itl,
+             p99_itl / reference.p99_itl_ms.median, loads);
   bench.add_row({{"cell", "storm"},
                  {"budget", budget},
                  {"num_active", bench.flags().num_active},
                  {"num_budgeted", bench.flags().budget},
-                 {"requests_per_second", metrics.request_throughput},
-                 {"median_ttft_ms", latency.median_ttft_ms},
-                 {"p99_ttft_ms", latency.p99_ttft_ms},
-                 {"median_itl_ms", metrics.itl_ms.median},
-                 {"p99_itl_ms", latency.p99_itl_ms},
-                 {"of_no_budget_median_ttft", latency.median_ttft_ms / reference.median_ttft_ms},
-                 {"of_no_budget_p99_itl", latency.p99_itl_ms / reference.p99_itl_ms},
+                 {"times", storm.arrivals_s.size()},
+                 {"median_ttft_ms", ttft},
+                 {"p99_ttft_ms", p99_ttft},
+                 {"p99_ttft_ms_range", latency.p99_ttft_ms.percentiles},
+                 {"median_itl_ms", latency.median_itl_ms.median},
+                 {"p99_itl_ms", p99_itl},
+                 {"p99_itl_ms_range", latency.p99_itl_ms.percentiles},
+                 {"of_no_budget_median_ttft", ttft / reference.median_ttft_ms.median},
+                 {"of_no_budget_p99_ttft", p99_ttft / reference.p99_ttft_ms.median},
+                 {"of_no_budget_p99_itl", p99_itl / reference.p99_itl_ms.median},
                  {"loads", loads}});
   return latency;
 }
@@ -90,13 +107,16 @@ void run_lora_storm(LoraBench& bench) {
       bench.prompts(bench.engine(), flags.num_requests, flags.dataset.random_output_len);
   storm.adapters = bench.adapters_in_turn(bench.engine(), storm.prompts.size(), flags.num_active);
   const double rate = flags.request_rate > 0 ? flags.request_rate : kLoad * capacity(bench, storm);
-  storm.arrivals_s =
-      arrival_times(flags.num_requests, {.request_rate = rate, .seed = flags.engine.config.seed});
+  for (int i = 0; i < flags.num_iters; ++i) {
+    const auto seed = flags.engine.config.seed + static_cast<uint64_t>(i);
+    storm.arrivals_s.push_back(
+        arrival_times(flags.num_requests, {.request_rate = rate, .seed = seed}));
+  }
   fmt::print(
-      "\n{} active adapters, {} requests, {:.2f} per second; a budget of {} adapters\n"
+      "\n{} active adapters, {} requests, {:.2f} per second, {} times; a budget of {} adapters\n"
       "{:<12} {:>9} {:>7} {:>9} {:>7} {:>9} {:>9} {:>7} {:>7}\n",
-      flags.num_active, flags.num_requests, rate, flags.budget, "budget", "TTFT, ms", "", "p99", "",
-      "ITL, ms", "p99", "", "loads");
+      flags.num_active, flags.num_requests, rate, flags.num_iters, flags.budget, "budget",
+      "TTFT, ms", "", "p99", "", "ITL, ms", "p99", "", "loads");
   const int64_t small_arena = arena_of_budget(bench);
   const StormLatency without = measure_storm(bench, bench.engine(), storm, "none", nullptr);
   EngineConfig capped = flags.engine.config;
