@@ -6,7 +6,8 @@
 Each cell is one `quire bench` command; a line of JSON with command, commit and hardware is appended per
 cell.  The columns beside a result are vLLM 0.33's on an H200 and the figure that quire wants to reach.
 With --transformers each cell of throughput is followed by Hugging Face Transformers' on the same requests
-(bench/transformers_throughput.py), and by how many times quire is as fast.
+(bench/transformers_throughput.py), and by how many times quire is as fast.  With --checkpoint, a folder
+of bench/make_checkpoint.py, it also measures the start of the process, which reads files.
 """
 import argparse
 import json
@@ -16,15 +17,8 @@ import sys
 import tempfile
 import time
 
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", "hidden_size": 4096,
-    "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
-    "head_dim": 128, "vocab_size": 128256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5,
-    "rope_theta": 500000.0, "hidden_act": "silu", "tie_word_embeddings": False, "bos_token_id": 128000,
-    "eos_token_id": 128001,
-    "rope_scaling": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                     "original_max_position_embeddings": 8192, "rope_type": "llama3"},
-}
+from make_checkpoint import CONFIG
+
 SHAPE = "Llama-3.1-8B shape, dummy bf16 weights"
 
 
@@ -61,6 +55,8 @@ CELLS = {
     "throughput 1000/1000": (throughput("--input-len", 1000, "--output-len", 1000),
                              "output_tokens_per_second", 1, "tok/s", 8780, 10200),
 }
+STARTS = {"start to first token": ("median_first_token_s", 1, "s", "35-98", 4),
+          "resident host memory": ("resident_host_bytes", 1 / (1 << 20), "MiB", 2970, 1024)}
 START_SECONDS = 300  # that Transformers may take beside the time it generates
 
 
@@ -103,6 +99,22 @@ def measure(options, model, name):
     return value
 
 
+def measure_start(options):
+    with tempfile.NamedTemporaryFile(suffix=".json") as result:
+        done = run([options.quire, "bench", "startup", options.checkpoint, "--max-model-len", "8192", "--output-json",
+                    result.name])
+        if done.returncode != 0:
+            print(f"start failed: {(done.stderr or done.stdout).strip()[-300:]}", flush=True)
+            return
+        report = json.load(open(result.name))
+    for name, (key, factor, unit, peer, wanted) in STARTS.items():
+        value = (max(report[key]) if isinstance(report[key], list) else report[key]) * factor
+        print(f"{name:22} {value:10.2f} {unit:6} vLLM {peer:8} wanted {wanted:8}", flush=True)
+        append(options, {**report, "command": "quire bench startup CHECKPOINT --max-model-len 8192",
+                         "model": "Llama-3.1-8B shape, 16 GB of random bf16 files", "cell": name, "value": value,
+                         "unit": unit})
+
+
 def workload_of(options, name):
     """The requests of a cell of throughput, as the script for Transformers is told of them."""
     arguments = CELLS[name][0]
@@ -143,9 +155,12 @@ def main():
     parser.add_argument("--transformers", nargs="?", const="continuous,generate", default="",
                         help="compare with Transformers; its modes, separated by commas, if not both")
     parser.add_argument("--python", default=sys.executable, help="the one that has torch and transformers")
+    parser.add_argument("--checkpoint", default="", help="a folder of bench/make_checkpoint.py: measures the start too")
     parser.add_argument("--max-seconds", type=float, default=120, help="that Transformers may generate")
     options = parser.parse_args()
     options.gpu = gpu()
+    if options.checkpoint and any(options.only in name for name in STARTS):
+        measure_start(options)
     with tempfile.TemporaryDirectory() as model:
         pathlib.Path(model, "config.json").write_text(json.dumps(CONFIG))
         for name in CELLS:

@@ -77,6 +77,8 @@ class BenchTest(ReportTest):
         report = self.report("startup", *self.engine_flags(), "--num-iters", "2")
         self.assertEqual(len(report["first_token_s"]), 2)
         self.assertGreater(report["median_first_token_s"], report["median_ready_s"])
+        for resident in report["resident_host_bytes"]:
+            self.assertTrue(1 << 20 < resident < 1 << 32, resident)
 
 
 class LoraTest(ReportTest):

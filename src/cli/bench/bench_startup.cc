@@ -14,9 +14,11 @@
 #include "cli/bench/bench_report.h"
 #include "cli/bench/bench_stats.h"
 #include "cli/bench/child_process.h"
+#include "cli/bench/process_memory.h"
 #include "cli/command.h"
 #include "cli/flags.h"
 #include "cli/http_client.h"
+#include "cli/human_number.h"
 #include "cli/local_model.h"
 #include "cli/request_pool.h"
 
@@ -41,19 +43,20 @@ uint16_t free_port() {
   return ntohs(address.sin_port);
 }
 
-struct StartupTimes {
-  double ready_s = 0;        // the first answered HTTP request
-  double first_token_s = 0;  // the answer of a completion with one token
+struct Startup {
+  double ready_s = 0;          // the first answered HTTP request
+  double first_token_s = 0;    // the answer of a completion with one token
+  int64_t resident_bytes = 0;  // of host memory, then
 };
 
-StartupTimes measure(const EngineFlags& flags, const CommandArgs& engine_args) {
+Startup measure(const EngineFlags& flags, const CommandArgs& engine_args) {
   const uint16_t port = free_port();
   const std::string root = fmt::format("http://127.0.0.1:{}", port);
   const std::string log_path = fmt::format("/tmp/quire-bench-startup-{}.log", getpid());
   CommandArgs words = {"quire", "serve"};
   words.insert(words.end(), engine_args.begin(), engine_args.end());
   words.insert(words.end(), {"--host", "127.0.0.1", "--port", std::to_string(port)});
-  StartupTimes times;
+  Startup result;
   const Clock::time_point start = Clock::now();
   ChildProcess child({.words = words, .log_path = log_path});
   while (HttpClient::fetch({.url = root + "/health", .timeout_s = 1}).status != 200) {
@@ -62,17 +65,18 @@ StartupTimes measure(const EngineFlags& flags, const CommandArgs& engine_args) {
     }
     std::this_thread::sleep_for(kRetryInterval);
   }
-  times.ready_s = seconds_since(start);
+  result.ready_s = seconds_since(start);
   const nlohmann::json body = {
       {"model", flags.config.model}, {"prompt", "Hello"}, {"max_tokens", 1}};
-  const HttpResult result =
+  const HttpResult answer =
       HttpClient::fetch({.url = root + "/v1/completions", .body = body.dump()});
-  if (!result.ok()) {
-    throw LoadError("the first completion failed: " + result.message());
+  if (!answer.ok()) {
+    throw LoadError("the first completion failed: " + answer.message());
   }
-  times.first_token_s = seconds_since(start);
+  result.first_token_s = seconds_since(start);
+  result.resident_bytes = read_process_memory(child.pid()).resident;
   unlink(log_path.c_str());
-  return times;
+  return result;
 }
 
 // The words of `args` but for this benchmark's own flags: what the server is started with.
@@ -109,12 +113,14 @@ int run_bench_startup(const CommandArgs& args) {
   settle_model(flags);
   std::vector<double> ready;
   std::vector<double> first_token;
+  std::vector<int64_t> resident;
   for (int i = 0; i < num_iters; ++i) {
-    const StartupTimes times = measure(flags, server_args(args));
-    ready.push_back(times.ready_s);
-    first_token.push_back(times.first_token_s);
-    fmt::print("start {}: ready after {:.3f} s, first token after {:.3f} s\n", i + 1, times.ready_s,
-               times.first_token_s);
+    const Startup startup = measure(flags, server_args(args));
+    ready.push_back(startup.ready_s);
+    first_token.push_back(startup.first_token_s);
+    resident.push_back(startup.resident_bytes);
+    fmt::print("start {}: ready after {:.3f} s, first token after {:.3f} s; {} of host memory\n",
+               i + 1, startup.ready_s, startup.first_token_s, format_bytes(startup.resident_bytes));
   }
   const Distribution ready_times = distribution(ready, {});
   const Distribution token_times = distribution(first_token, {});
@@ -124,7 +130,8 @@ int run_bench_startup(const CommandArgs& args) {
   report.update(nlohmann::ordered_json{{"ready_s", ready},
                                        {"first_token_s", first_token},
                                        {"median_ready_s", ready_times.median},
-                                       {"median_first_token_s", token_times.median}});
+                                       {"median_first_token_s", token_times.median},
+                                       {"resident_host_bytes", resident}});
   save_report(report_flags, report);
   return 0;
 }

@@ -25,6 +25,7 @@ class ChildProcess {
   ChildProcess& operator=(const ChildProcess&) = delete;
 
   bool running();
+  pid_t pid() const { return pid_; }
 
   // Of a child that talks.
   // Its next line; waits for it.  Throws LoadError, with the child's last errors, if it ends first.

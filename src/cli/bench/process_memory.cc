@@ -1,5 +1,7 @@
 #include "cli/bench/process_memory.h"
 
+#include <unistd.h>
+
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -28,13 +30,15 @@ ProcessMemory parse_smaps_rollup(const std::string& text) {
   return memory;
 }
 
-ProcessMemory read_process_memory() {
-  constexpr const char* kPath = "/proc/self/smaps_rollup";
-  std::ifstream file(kPath);
+ProcessMemory read_process_memory(pid_t pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/smaps_rollup";
+  std::ifstream file(path);
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   const ProcessMemory memory = parse_smaps_rollup(text);
-  if (memory.resident == 0) throw LoadError(std::string("cannot read ") + kPath);
+  if (memory.resident == 0) throw LoadError("cannot read " + path);
   return memory;
 }
+
+ProcessMemory read_process_memory() { return read_process_memory(getpid()); }
 
 }  // namespace quire

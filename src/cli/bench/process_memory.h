@@ -1,5 +1,7 @@
-// The host memory of this process, as the kernel counts it.
+// The host memory of a process, as the kernel counts it.
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstdint>
 #include <string>
@@ -17,7 +19,9 @@ struct ProcessMemory {
   int64_t shared = 0;     // the others
 };
 
-// Of /proc/self/smaps_rollup.  Throws LoadError if the kernel has none (before Linux 4.14).
+// Of /proc/PID/smaps_rollup.  Throws LoadError if the kernel has none (before Linux 4.14).
+ProcessMemory read_process_memory(pid_t pid);
+// Of this process.
 ProcessMemory read_process_memory();
 
 // Of a text of that form.
