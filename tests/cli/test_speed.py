@@ -34,6 +34,6 @@ class SpeedTest(CommandTest):
                 one, many = rate(server, 1), rate(server, 32)
                 rounds.append(many / one)
                 print(f"1 stream {one:.0f} tokens/s, 32 streams {many:.0f} tokens/s: {rounds[-1]:.1f} times")
-            # Bound by what the processor computes while it reads the weights once.
+            # It depends on how much faster the processor computes than it reads weights from its cache.
             has_matrix_units = "amx" in self.quire("collect-env").stdout.split("kernels", 1)[1].splitlines()[0]
             self.assertGreaterEqual(max(rounds), 6 if has_matrix_units else 3)

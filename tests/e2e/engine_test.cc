@@ -100,8 +100,8 @@ TEST(Engine, WastesLittleCacheOnAMixedWorkload) {
   EXPECT_LT(worst_waste, 0.04);
 }
 
-// How many times, is bound by what the processor computes while it reads the weights once: with
-// matrix units 6 and more, with vectors a model of this size, which stays in the cache, gives 4.
+// How many times, depends on how much faster the processor computes than it reads weights: a model
+// of this size stays in the cache, where vectors gave 4 times and matrix units 6 and more.
 TEST(Engine, ThirtyTwoStreamsGiveManyTimesTheTokensOfOne) {
 #ifndef NDEBUG
   GTEST_SKIP() << "a measurement, for optimised builds";
