@@ -63,11 +63,11 @@ class BenchTest(ReportTest):
         with Serving(*self.engine_flags(), "--api-key", "secret") as server:
             for backend in ("openai", "openai-chat"):
                 report = self.report("serve", "--base-url", server.url, "--backend", backend, "--api-key", "secret",
-                                     "--num-prompts", "6", "--input-len", "10", "--output-len", "5",
+                                     "--num-prompts", "6", "--input-len", "10", "--output-len", "100",
                                      "--max-concurrency", "3", "--ignore-eos", "--request-rate", "200",
                                      "--tokenizer", self.model, "--percentile-metrics", "ttft,tpot,itl,e2el")
                 self.assertEqual(report["completed"], 6)
-                self.assertEqual(report["total_output_tokens"], 30)
+                self.assertEqual(report["total_output_tokens"], 600)
                 self.assertLessEqual(report["peak_concurrency"], 3)
                 self.assertNotIn("secret", json.dumps(report))
                 for metric in ("ttft", "tpot", "itl", "e2el"):
