@@ -55,8 +55,9 @@ CELLS = {
     "throughput 1000/1000": (throughput("--input-len", 1000, "--output-len", 1000),
                              "output_tokens_per_second", 1, "tok/s", 8780, 10200),
 }
+# The same of the start of a process, which is measured once for both.
 STARTS = {"start to first token": ("median_first_token_s", 1, "s", "35-98", 4),
-          "resident host memory": ("resident_host_bytes", 1 / (1 << 20), "MiB", 2970, 1024)}
+          "resident host memory": ("max_resident_host_bytes", 1 / (1 << 20), "MiB", 2970, 1024)}
 START_SECONDS = 300  # that Transformers may take beside the time it generates
 
 
@@ -75,21 +76,28 @@ def append(options, report):
         out.write(json.dumps(report) + "\n")
 
 
-def measure(options, model, name):
-    """The result of a cell; None if it failed."""
-    arguments, key, factor, unit, peer, wanted = CELLS[name]
-    arguments = [options.lengths if a == "LENGTHS" else str(a) for a in arguments]
+def bench(options, name, benchmark, model, *arguments):
+    """The report of a `quire bench`; None if it failed."""
     with tempfile.NamedTemporaryFile(suffix=".json") as result:
-        command = [options.quire, "bench", arguments[0], model, *arguments[1:], "--load-format", "dummy",
-                   "--max-model-len", "9216", "--no-enable-prefix-caching", "--output-json", result.name]
-        begin = time.time()
-        done = run(command)
+        done = run([options.quire, "bench", benchmark, model, *arguments, "--output-json", result.name])
         if done.returncode != 0:
             print(f"{name:22} failed: {(done.stderr or done.stdout).strip()[-300:]}", flush=True)
             return None
         report = json.load(open(result.name))
         report["command"] = (report["command"].replace(model, "MODEL").replace(result.name, "RESULT.json")
                              .replace(options.lengths, pathlib.Path(options.lengths).name))
+    return report
+
+
+def measure(options, model, name):
+    """The result of a cell; None if it failed."""
+    arguments, key, factor, unit, peer, wanted = CELLS[name]
+    benchmark, *arguments = [options.lengths if a == "LENGTHS" else str(a) for a in arguments]
+    begin = time.time()
+    report = bench(options, name, benchmark, model, *arguments, "--load-format", "dummy", "--max-model-len", "9216",
+                   "--no-enable-prefix-caching")
+    if report is None:
+        return None
     value = report[key] * factor
     print(f"{name:22} {value:10.2f} {unit:6} vLLM {peer:8} wanted {wanted:8}   ({time.time() - begin:.0f} s)",
           flush=True)
@@ -100,19 +108,15 @@ def measure(options, model, name):
 
 
 def measure_start(options):
-    with tempfile.NamedTemporaryFile(suffix=".json") as result:
-        done = run([options.quire, "bench", "startup", options.checkpoint, "--max-model-len", "8192", "--output-json",
-                    result.name])
-        if done.returncode != 0:
-            print(f"start failed: {(done.stderr or done.stdout).strip()[-300:]}", flush=True)
-            return
-        report = json.load(open(result.name))
+    report = bench(options, "start", "startup", options.checkpoint, "--max-model-len", "8192")
+    if report is None:
+        return
+    report["max_resident_host_bytes"] = max(report["resident_host_bytes"])
     for name, (key, factor, unit, peer, wanted) in STARTS.items():
-        value = (max(report[key]) if isinstance(report[key], list) else report[key]) * factor
+        value = report[key] * factor
         print(f"{name:22} {value:10.2f} {unit:6} vLLM {peer:8} wanted {wanted:8}", flush=True)
-        append(options, {**report, "command": "quire bench startup CHECKPOINT --max-model-len 8192",
-                         "model": "Llama-3.1-8B shape, 16 GB of random bf16 files", "cell": name, "value": value,
-                         "unit": unit})
+        append(options, {**report, "model": "Llama-3.1-8B shape, 16 GB of random bf16 files", "cell": name,
+                         "value": value, "unit": unit})
 
 
 def workload_of(options, name):

@@ -12,6 +12,7 @@ namespace {
 // On the CPU, enough to touch every weight and kernel; more would delay the first request for
 // little.
 constexpr int kCpuPromptTokens = 8;
+
 // Requests of one step; the next step drops them.
 class WarmUp {
  public:

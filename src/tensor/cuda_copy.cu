@@ -1,3 +1,4 @@
+// Copies of units as large as addresses, rows and stride allow, up to 16 bytes.
 #include <algorithm>
 
 #include "tensor/cuda_copy.h"

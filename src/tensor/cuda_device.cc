@@ -69,7 +69,8 @@ void copy(void* queue, void* to, const void* from, int64_t num_bytes) {
         "cudaMemcpyAsync");
 }
 
-// Between two kernels a copy engine takes 5 to 8 us to begin and to end, whatever it copies.
+// Between two kernels a copy engine takes 5 to 8 us to begin and to end, whatever it copies.  What
+// is larger takes 20 us and more on its way, and no processors if an engine copies it.
 constexpr int64_t kMaxKernelCopyBytes = int64_t{1} << 20;
 
 void copy_rows(void* queue, void* to, const void* from, int64_t stride, int64_t row_bytes,

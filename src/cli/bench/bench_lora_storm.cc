@@ -22,11 +22,12 @@ struct Storm {
 };
 
 // Over the times that a storm was measured.
-struct StormLatency {
+struct StormFigures {
   Distribution median_ttft_ms;
   Distribution p99_ttft_ms;
   Distribution median_itl_ms;
   Distribution p99_itl_ms;
+  Distribution requests_per_s;
 };
 
 // The arena with room for the budget's adapters, and for the KV of one request of each.
@@ -41,8 +42,8 @@ int64_t arena_of_budget(LoraBench& bench) {
   return (flags.budget * blocks_of_one + 1) * block_bytes;
 }
 
-StormLatency run_storm(EngineClient& engine, const Storm& storm) {
-  std::vector<double> median_ttft, p99_ttft, median_itl, p99_itl;
+StormFigures run_storm(EngineClient& engine, const Storm& storm) {
+  std::vector<double> median_ttft, p99_ttft, median_itl, p99_itl, rates;
   for (const std::vector<double>& arrivals_s : storm.arrivals_s) {
     const EngineRunResult result = run_on_engine(
         engine, storm.prompts, {.adapters = storm.adapters, .arrivals_s = arrivals_s});
@@ -51,18 +52,22 @@ StormLatency run_storm(EngineClient& engine, const Storm& storm) {
     p99_ttft.push_back(metrics.ttft_ms.percentiles[0]);
     median_itl.push_back(metrics.itl_ms.median);
     p99_itl.push_back(metrics.itl_ms.percentiles[0]);
+    rates.push_back(metrics.request_throughput);
   }
-  return {distribution(median_ttft, {}), distribution(p99_ttft, {0, 100}),
-          distribution(median_itl, {}), distribution(p99_itl, {0, 100})};
+  return {.median_ttft_ms = distribution(median_ttft, {}),
+          .p99_ttft_ms = distribution(p99_ttft, {0, 100}),
+          .median_itl_ms = distribution(median_itl, {}),
+          .p99_itl_ms = distribution(p99_itl, {0, 100}),
+          .requests_per_s = distribution(rates, {})};
 }
 
-StormLatency measure_storm(LoraBench& bench, EngineClient& engine, const Storm& storm,
-                           const char* budget, const StormLatency* without) {
+StormFigures measure_storm(LoraBench& bench, EngineClient& engine, const Storm& storm,
+                           const char* budget, const StormFigures* without) {
   // Every adapter in host memory, steps recorded.
   run_on_engine(engine, storm.prompts, {.adapters = storm.adapters});
   const int64_t loads_before = engine.stats().scheduler.num_adapter_loads;
-  const StormLatency latency = run_storm(engine, storm);
-  const StormLatency& reference = without == nullptr ? latency : *without;
+  const StormFigures latency = run_storm(engine, storm);
+  const StormFigures& reference = without == nullptr ? latency : *without;
   const int64_t loads = engine.stats().scheduler.num_adapter_loads - loads_before;
   const double ttft = latency.median_ttft_ms.median;
   const double p99_ttft = latency.p99_ttft_ms.median;
@@ -76,6 +81,7 @@ StormLatency measure_storm(LoraBench& bench, EngineClient& engine, const Storm& 
                  {"num_active", bench.flags().num_active},
                  {"num_budgeted", bench.flags().budget},
                  {"times", storm.arrivals_s.size()},
+                 {"requests_per_second", latency.requests_per_s.median},
                  {"median_ttft_ms", ttft},
                  {"p99_ttft_ms", p99_ttft},
                  {"p99_ttft_ms_range", latency.p99_ttft_ms.percentiles},
@@ -118,7 +124,7 @@ void run_lora_storm(LoraBench& bench) {
       flags.num_active, flags.num_requests, rate, flags.num_iters, flags.budget, "budget",
       "TTFT, ms", "", "p99", "", "ITL, ms", "p99", "", "loads");
   const int64_t small_arena = arena_of_budget(bench);
-  const StormLatency without = measure_storm(bench, bench.engine(), storm, "none", nullptr);
+  const StormFigures without = measure_storm(bench, bench.engine(), storm, "none", nullptr);
   EngineConfig capped = flags.engine.config;
   capped.max_loras = flags.budget;
   measure_storm(bench, bench.start_engine(capped), storm, "--max-loras", &without);
