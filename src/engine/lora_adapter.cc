@@ -83,22 +83,17 @@ void LoraAdapter::write_rows(size_t part, const To& to) const {
   const PeftPart& peft = peft_.parts()[part];
   const LoraTarget& target = shape_.targets[peft.target];
   const AdapterLayout::Part& laid = layout_.parts[part];
-  const int64_t b_element = size_of(peft.b.dtype);
-  for (int j = 0; j < peft.rank; ++j) {
-    const auto row = static_cast<size_t>(j);
-    convert_elements({.from = peft.a.rows_view(j, 1).as<std::byte>(),
+  for (size_t j = 0; j < laid.a.size(); ++j) {
+    convert_elements({.from = peft.a.rows_view(static_cast<int64_t>(j), 1).as<std::byte>(),
                       .from_dtype = peft.a.dtype,
-                      .to = to(laid.a[row]),
+                      .to = to(laid.a[j]),
                       .to_dtype = shape_.dtype,
                       .count = target.in_features});
-    convert_elements({.from = peft.b.as<std::byte>() + j * b_element,
-                      .from_dtype = peft.b.dtype,
-                      .from_step = peft.rank,
-                      .to = to(laid.b[row]),
-                      .to_dtype = shape_.dtype,
-                      .count = target.out_features,
-                      .order = target.output_order});
   }
+  std::vector<std::byte*> columns;
+  for (const AdapterSpot& spot : laid.b) columns.push_back(to(spot));
+  convert_columns(
+      {.from = peft.b, .to = columns, .to_dtype = shape_.dtype, .row_order = target.output_order});
 }
 
 // The first directory_bytes of each block, one after the other.

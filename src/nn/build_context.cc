@@ -1,11 +1,14 @@
 #include "nn/build_context.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "base/check.h"
 #include "tensor/float16.h"
+#include "tensor/transpose.h"
 #include "tensor/uploader.h"
 
 namespace quire {
@@ -55,6 +58,16 @@ void convert_elements(const std::byte* from, int64_t from_step, std::byte* to, i
   }
 }
 
+// The same for elements that lie one after the other.
+template <typename From, typename To>
+void convert_run(const std::byte* from, std::byte* to, int64_t count) {
+  if constexpr (std::is_same_v<From, To>) {
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(typename To::Bits));
+  } else {
+    convert_elements<From, To>(from, 1, to, count);
+  }
+}
+
 template <typename From, typename To>
 void convert_rows(const ConvertArgs& args, int64_t begin, int64_t end) {
   const int64_t columns = args.to.shape.num_elements() / args.to.rows();
@@ -68,10 +81,43 @@ void convert_rows(const ConvertArgs& args, int64_t begin, int64_t end) {
     }
     const int64_t source = args.row_order.empty() ? row : args.row_order[static_cast<size_t>(row)];
     const std::byte* source_row = args.from.rows_view(source, 1).as<std::byte>();
-    if constexpr (std::is_same_v<From, To>) {
-      std::memcpy(to, source_row, static_cast<size_t>(columns) * sizeof(typename To::Bits));
-    } else {
-      convert_elements<From, To>(source_row, 1, to, columns);
+    convert_run<From, To>(source_row, to, columns);
+  }
+}
+
+// What convert_columns() does at a time: few enough rows to be in the nearest cache until all their
+// columns are done, and enough to write some cache lines of each column.
+constexpr int64_t kTileRows = 128;
+constexpr int64_t kTileColumns = 16;
+
+// Rows [begin, begin + count) of `args.from`.
+template <typename From, typename To>
+void convert_tile(const ConvertColumnsArgs& args, int64_t begin, int64_t count) {
+  using FromBits = typename From::Bits;
+  std::array<const std::byte*, kTileRows> rows;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto row = static_cast<size_t>(begin + i);
+    rows[i] = args.from.rows_view(args.row_order.empty() ? begin + i : args.row_order[row], 1)
+                  .template as<std::byte>();
+  }
+  FromBits tile[kTileColumns][kTileRows];  // of other types: transposed, to be converted
+  for (int64_t first = 0; first < std::ssize(args.to); first += kTileColumns) {
+    const int64_t num_columns = std::min(kTileColumns, std::ssize(args.to) - first);
+    const auto to = [&](int64_t column) {
+      return args.to[static_cast<size_t>(first + column)] +
+             begin * static_cast<int64_t>(sizeof(typename To::Bits));
+    };
+    std::array<std::byte*, kTileColumns> columns;
+    for (int64_t j = 0; j < num_columns; ++j) {
+      columns[j] = std::is_same_v<From, To> ? to(j) : reinterpret_cast<std::byte*>(tile[j]);
+    }
+    transpose({.rows = std::span(rows).first(static_cast<size_t>(count)),
+               .first_column = first,
+               .columns = std::span(columns).first(static_cast<size_t>(num_columns)),
+               .element_bytes = sizeof(FromBits)});
+    if constexpr (std::is_same_v<From, To>) continue;
+    for (int64_t j = 0; j < num_columns; ++j) {
+      convert_elements<From, To>(columns[j], 1, to(j), count);
     }
   }
 }
@@ -91,18 +137,19 @@ void convert(ThreadPool& pool, const ConvertArgs& args) {
 }
 
 void convert_elements(const ConvertElementsArgs& args) {
-  CHECK(args.order.empty() || static_cast<int64_t>(args.order.size()) == args.count);
   dispatch_float(args.from_dtype, [&]<typename From>(From) {
+    dispatch_float(args.to_dtype,
+                   [&]<typename To>(To) { convert_run<From, To>(args.from, args.to, args.count); });
+  });
+}
+
+void convert_columns(const ConvertColumnsArgs& args) {
+  CHECK(args.from.shape.rank == 2 && args.from.shape[1] == std::ssize(args.to), "columns differ");
+  CHECK(args.row_order.empty() || std::ssize(args.row_order) == args.from.rows());
+  dispatch_float(args.from.dtype, [&]<typename From>(From) {
     dispatch_float(args.to_dtype, [&]<typename To>(To) {
-      if (args.order.empty()) {
-        convert_elements<From, To>(args.from, args.from_step, args.to, args.count);
-        return;
-      }
-      for (int64_t i = 0; i < args.count; ++i) {
-        const int64_t source = args.order[static_cast<size_t>(i)] * args.from_step;
-        convert_elements<From, To>(
-            args.from + source * static_cast<int64_t>(sizeof(typename From::Bits)), 1,
-            args.to + i * static_cast<int64_t>(sizeof(typename To::Bits)), 1);
+      for (int64_t row = 0; row < args.from.rows(); row += kTileRows) {
+        convert_tile<From, To>(args, row, std::min(kTileRows, args.from.rows() - row));
       }
     });
   });

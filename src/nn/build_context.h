@@ -51,12 +51,21 @@ void convert(ThreadPool& pool, const ConvertArgs& args);
 struct ConvertElementsArgs {
   const std::byte* from = nullptr;
   DType from_dtype = DType::kF32;
-  int64_t from_step = 1;  // elements between those read
   std::byte* to = nullptr;
   DType to_dtype = DType::kF32;
   int64_t count = 0;
-  std::span<const int64_t> order = {};  // element i of `to` is the order[i]-th read; empty = i
 };
 void convert_elements(const ConvertElementsArgs& args);
+
+// Copies each column of a matrix to a place of its own, between any two of f32, f16 and bf16,
+// reading the matrix once.  Data may be unaligned.
+struct ConvertColumnsArgs {
+  TensorView from;                 // [rows, columns]
+  std::span<std::byte* const> to;  // [columns]
+  DType to_dtype = DType::kF32;
+  std::span<const int64_t> row_order =
+      {};  // element i of a column is of row row_order[i]; empty = i
+};
+void convert_columns(const ConvertColumnsArgs& args);
 
 }  // namespace quire
