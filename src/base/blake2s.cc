@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/transpose_square.h"
 
 namespace quire {
 namespace {
@@ -36,19 +37,22 @@ struct Quadruple {
 
 constexpr size_t kBlockBytes = 64;
 
-// The same word of several messages, each hashed by itself.  GCC and Clang compile operations on
-// it for whatever vectors the processor has.
-constexpr size_t kNumLanes = 8;
-using Lanes = uint32_t __attribute__((vector_size(kNumLanes * sizeof(uint32_t))));
+// The same word of several messages, each hashed by itself.  Functions of Words, uint32_t or such a
+// vector, are always inline, so that they are compiled for the vectors of the function that they
+// end up in.
+template <size_t kNumLanes>
+struct LanesOf {
+  using Words __attribute__((vector_size(kNumLanes * sizeof(uint32_t)))) = uint32_t;
+};
 
-// RFC 7693 section 3.1.  Word is uint32_t or Lanes.
+// RFC 7693 section 3.1.
 template <typename Word>
-inline void rotate_right(Word& word, int count) {
+[[gnu::always_inline]] inline void rotate_right(Word& word, int count) {
   word = (word >> count) | (word << (32 - count));
 }
 
 template <typename Word>
-inline void mix(Word* v, const Quadruple& of, const Word& x, const Word& y) {
+[[gnu::always_inline]] inline void mix(Word* v, const Quadruple& of, const Word& x, const Word& y) {
   Word& a = v[of.a];
   Word& b = v[of.b];
   Word& c = v[of.c];
@@ -67,9 +71,11 @@ inline void mix(Word* v, const Quadruple& of, const Word& x, const Word& y) {
   rotate_right(b, 7);
 }
 
-// RFC 7693 section 3.2, for the block `m` of 16 words that ends at `num_hashed_bytes`.
+// RFC 7693 section 3.2, for the block `m` of 16 words that ends at `num_hashed_bytes`.  Unrolled:
+// then the compiler knows the order of the words, and may keep them in registers.
 template <typename Word>
-void compress_block(Word* state, const Word* m, uint64_t num_hashed_bytes, bool last) {
+[[gnu::always_inline]] inline void compress_block(Word* state, const Word* m,
+                                                  uint64_t num_hashed_bytes, bool last) {
   Word v[16];
   for (size_t i = 0; i < 8; ++i) {
     v[i] = state[i];
@@ -78,6 +84,7 @@ void compress_block(Word* state, const Word* m, uint64_t num_hashed_bytes, bool 
   v[12] = v[12] ^ static_cast<uint32_t>(num_hashed_bytes);
   v[13] = v[13] ^ static_cast<uint32_t>(num_hashed_bytes >> 32);
   if (last) v[14] = ~v[14];
+#pragma GCC unroll 10
   for (const auto& s : kSigma) {
     mix(v, {0, 4, 8, 12}, m[s[0]], m[s[1]]);
     mix(v, {1, 5, 9, 13}, m[s[2]], m[s[3]]);
@@ -99,28 +106,54 @@ std::array<uint32_t, 8> initial_state(uint64_t domain) {
   return state;
 }
 
-// Appends the digests of `count` consecutive leaves, at most kNumLanes.
-void hash_lanes(uint64_t domain, const std::byte* data, size_t leaf_bytes, size_t count,
-                std::vector<Blake2s128::Digest>& digests) {
-  Lanes state[8];
-  const std::array<uint32_t, 8> initial = initial_state(domain);
-  for (size_t i = 0; i < initial.size(); ++i) state[i] = Lanes{} + initial[i];
-  for (size_t offset = 0; offset < leaf_bytes; offset += kBlockBytes) {
-    uint32_t words[16][kNumLanes];
-    for (size_t lane = 0; lane < kNumLanes; ++lane) {
-      const size_t leaf = lane < count ? lane : 0;  // a lane without a leaf repeats another's
-      const std::byte* block = data + leaf * leaf_bytes + offset;
-      for (size_t i = 0; i < 16; ++i) std::memcpy(&words[i][lane], block + i * 4, 4);
+// Consecutive leaves and where their digests go.
+struct Leaves {
+  uint64_t domain = 0;
+  const std::byte* data = nullptr;
+  size_t leaf_bytes = 0;
+  size_t count = 0;  // at most as many as there are lanes
+  Blake2s128::Digest* digests = nullptr;
+};
+
+template <size_t kNumLanes>
+[[gnu::always_inline]] inline void hash_in_lanes(const Leaves& leaves) {
+  using Words = typename LanesOf<kNumLanes>::Words;
+  Words state[8];
+  const std::array<uint32_t, 8> initial = initial_state(leaves.domain);
+  for (size_t i = 0; i < initial.size(); ++i) state[i] = Words{} + initial[i];
+  for (size_t offset = 0; offset < leaves.leaf_bytes; offset += kBlockBytes) {
+    Words m[16];
+    for (size_t word = 0; word < 16; word += kNumLanes) {
+      for (size_t lane = 0; lane < kNumLanes; ++lane) {
+        const size_t leaf = lane < leaves.count ? lane : 0;  // without one: repeats another's
+        std::memcpy(&m[word + lane], leaves.data + leaf * leaves.leaf_bytes + offset + word * 4,
+                    sizeof(Words));
+      }
+      transpose_square(m + word);
     }
-    Lanes m[16];
-    std::memcpy(m, words, sizeof(m));
     const uint64_t end = offset + kBlockBytes;
-    compress_block(state, m, end, end == leaf_bytes);
+    compress_block(state, m, end, end == leaves.leaf_bytes);
   }
-  for (size_t lane = 0; lane < count; ++lane) {
+  for (size_t lane = 0; lane < leaves.count; ++lane) {
     const uint32_t words[4] = {state[0][lane], state[1][lane], state[2][lane], state[3][lane]};
-    std::memcpy(digests.emplace_back().data(), words, kDigestBytes);
+    std::memcpy(leaves.digests[lane].data(), words, kDigestBytes);
   }
+}
+
+[[gnu::target("avx512f")]] void hash_avx512(const Leaves& leaves) { hash_in_lanes<16>(leaves); }
+[[gnu::target("avx2")]] void hash_avx2(const Leaves& leaves) { hash_in_lanes<8>(leaves); }
+void hash_baseline(const Leaves& leaves) { hash_in_lanes<4>(leaves); }
+
+struct LeafHasher {
+  size_t num_lanes;
+  void (*hash)(const Leaves& leaves);
+};
+
+// The widest that this processor can run, of at most so many lanes.
+LeafHasher choose_hasher(size_t max_lanes) {
+  if (max_lanes >= 16 && __builtin_cpu_supports("avx512f")) return {16, hash_avx512};
+  if (max_lanes >= 8 && __builtin_cpu_supports("avx2")) return {8, hash_avx2};
+  return {4, hash_baseline};
 }
 
 }  // namespace
@@ -159,15 +192,18 @@ void Blake2s128::compress(bool last) {
 }
 
 std::vector<Blake2s128::Digest> hash_leaves(uint64_t domain, std::span<const std::byte> data,
-                                            size_t leaf_bytes) {
+                                            size_t leaf_bytes, size_t max_lanes) {
   CHECK(leaf_bytes > 0 && leaf_bytes % kBlockBytes == 0, "leaf_bytes ", leaf_bytes);
-  std::vector<Blake2s128::Digest> digests;
-  digests.reserve((data.size() + leaf_bytes - 1) / leaf_bytes);
-  while (data.size() >= leaf_bytes) {
-    const size_t count = std::min(data.size() / leaf_bytes, kNumLanes);
-    hash_lanes(domain, data.data(), leaf_bytes, count, digests);
-    data = data.subspan(count * leaf_bytes);
+  const LeafHasher hasher = choose_hasher(max_lanes);
+  std::vector<Blake2s128::Digest> digests(data.size() / leaf_bytes);
+  for (size_t i = 0; i < digests.size(); i += hasher.num_lanes) {
+    hasher.hash({.domain = domain,
+                 .data = data.data() + i * leaf_bytes,
+                 .leaf_bytes = leaf_bytes,
+                 .count = std::min(digests.size() - i, hasher.num_lanes),
+                 .digests = digests.data() + i});
   }
+  data = data.subspan(digests.size() * leaf_bytes);
   if (!data.empty()) {
     Blake2s128 last(domain);
     last.update(data.data(), data.size());

@@ -28,9 +28,10 @@ class Blake2s128 {
 };
 
 // The digest of each piece of `leaf_bytes` of `data`, of which the last may be shorter, as
-// Blake2s128(domain) gives it; several are computed at once, which is faster.
+// Blake2s128(domain) gives it.  As many are computed at once as the processor has lanes for, up to
+// max_lanes, which is for tests.
 // Requires: leaf_bytes is a positive multiple of 64.
 std::vector<Blake2s128::Digest> hash_leaves(uint64_t domain, std::span<const std::byte> data,
-                                            size_t leaf_bytes);
+                                            size_t leaf_bytes, size_t max_lanes = 16);
 
 }  // namespace quire

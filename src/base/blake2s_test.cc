@@ -41,17 +41,21 @@ TEST(Blake2s128, AgreesWithTheReferenceImplementation) {
 
 TEST(HashLeaves, GivesTheDigestOfEachLeaf) {
   constexpr size_t kLeafBytes = 192;
-  std::vector<std::byte> bytes(20 * kLeafBytes);
+  std::vector<std::byte> bytes(40 * kLeafBytes);
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7 % 251);
-  for (const size_t size : {size_t{0}, size_t{1}, kLeafBytes - 1, kLeafBytes, 2 * kLeafBytes + 5,
-                            8 * kLeafBytes, 9 * kLeafBytes, 19 * kLeafBytes + 64}) {
+  for (const size_t size :
+       {size_t{0}, size_t{1}, kLeafBytes - 1, kLeafBytes, 2 * kLeafBytes + 5, 8 * kLeafBytes,
+        9 * kLeafBytes, 16 * kLeafBytes, 39 * kLeafBytes + 64}) {
     std::vector<Blake2s128::Digest> expected;
     for (size_t begin = 0; begin < size; begin += kLeafBytes) {
       Blake2s128 leaf(/*domain=*/5);
       leaf.update(bytes.data() + begin, std::min(kLeafBytes, size - begin));
       expected.push_back(leaf.finish());
     }
-    EXPECT_EQ(hash_leaves(5, std::span(bytes).first(size), kLeafBytes), expected) << size;
+    for (const size_t max_lanes : {4, 8, 16}) {
+      EXPECT_EQ(hash_leaves(5, std::span(bytes).first(size), kLeafBytes, max_lanes), expected)
+          << size << " bytes, " << max_lanes << " lanes";
+    }
   }
 }
 

@@ -18,7 +18,7 @@
 namespace quire {
 namespace {
 
-// Reading is hashing, at about a gigabyte per second and thread.
+// Reading is hashing and copying, at some two gigabytes per second and thread.
 constexpr unsigned kMaxReaders = 16;
 
 // Adapters 0 .. count - 1, each as probable as 1 / (i + 1)^exponent.
