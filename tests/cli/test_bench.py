@@ -95,6 +95,10 @@ class LoraTest(ReportTest):
             if row["cell"] == "decode":
                 self.assertGreater(row["step_ms"], 0)
                 self.assertAlmostEqual(row["over_base"], row["step_ms"] / rows[0]["step_ms"] - 1)
+            if row["cell"] == "throughput":
+                self.assertEqual(row["times"], 2)
+                least, most = row["output_tokens_per_second_range"]
+                self.assertTrue(0 < least <= row["output_tokens_per_second"] <= most, row)
         arena = next(row for row in rows if row["cell"] == "arena")
         self.assertEqual(arena["resident_adapters"], 2)
         self.assertGreaterEqual(arena["arena_bytes"], arena["weight_bytes"])

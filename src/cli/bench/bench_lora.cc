@@ -6,12 +6,16 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <climits>
+#include <thread>
 #include <utility>
 
 #include "base/error.h"
+#include "cli/bench/bench_engine.h"
 #include "cli/bench/lora_tenant.h"
 #include "cli/flags.h"
+#include "cli/request_pool.h"
 #include "engine/adapter_registry.h"
 
 namespace quire {
@@ -77,7 +81,7 @@ void add_flags(CLI::App& app, LoraBenchFlags& flags) {
   app.add_option("--ranks", flags.ranks, "Ranks that the adapters have in turn")
       ->capture_default_str();
   app.add_option("--modules", flags.modules, "Modules they adapt (default: all but the head)");
-  app.option_defaults()->group("Cells decode and storm");
+  app.option_defaults()->group("Cells decode, throughput and storm");
   app.add_option("--batch-size", flags.batch_sizes, "Prompts at once of cell decode, one run each")
       ->capture_default_str();
   add_human_int(app, "--num-iters", flags.num_iters,
@@ -128,6 +132,49 @@ std::vector<std::string> LoraBench::adapters_in_turn(EngineClient& engine, size_
     names[i] = made_.name(static_cast<int>(i % static_cast<size_t>(count)));
   }
   return names;
+}
+
+// Reading is hashing and copying, at some two gigabytes per second and thread.
+double LoraBench::read_adapters(EngineClient& engine, int count) const {
+  constexpr unsigned kMaxReaders = 16;
+  const Clock::time_point start = Clock::now();
+  std::atomic<int> next = 0;
+  std::atomic<bool> failed = false;
+  const auto read = [&] {
+    for (int i = next++; i < count && !failed; i = next++) {
+      if (!engine.adapters()->acquire(made_.name(i))) failed = true;
+    }
+  };
+  std::vector<std::jthread> readers;
+  const unsigned num_readers = std::clamp(std::thread::hardware_concurrency(), 1U, kMaxReaders);
+  for (unsigned i = 0; i < num_readers; ++i) readers.emplace_back(read);
+  readers.clear();
+  if (failed) throw LoadError("an adapter could not be read");
+  return seconds_since(start);
+}
+
+void LoraBench::record_steps(EngineClient& engine, int batch_size, int num_adapters) {
+  constexpr int kInputLen = 8;
+  // Small batches are recorded for one to four sizes each, larger ones for eight and more.
+  constexpr int kNumSmall = 8;
+  constexpr int kEndAtOnce = 4;
+  const EngineInfo& info = engine.info();
+  std::vector<BenchPrompt> prompts =
+      make_token_prompts({.num_prompts = std::min(batch_size, info.max_num_seqs),
+                          .random_input_len = kInputLen,
+                          .seed = flags_.engine.config.seed},
+                         info.vocab_size);
+  const auto steps_after = [](int longer) {
+    return longer < kNumSmall ? longer : kNumSmall + (longer - kNumSmall) / kEndAtOnce;
+  };
+  const auto count = static_cast<int>(prompts.size());
+  for (int i = 0; i < count; ++i) {  // i others are longer
+    const int length = 2 + steps_after(count - 1) - steps_after(i);
+    prompts[static_cast<size_t>(i)].num_output_tokens =
+        std::min(length, info.max_model_len - kInputLen);
+  }
+  run_on_engine(engine, prompts,
+                {.adapters = adapters_in_turn(engine, prompts.size(), num_adapters)});
 }
 
 int64_t LoraBench::adapter_bytes() {

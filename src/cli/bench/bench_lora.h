@@ -63,6 +63,11 @@ class LoraBench {
 
   // Names of `num_prompts` adapters, the first `count` in turn; count = 0: the base model.
   std::vector<std::string> adapters_in_turn(EngineClient& engine, size_t num_prompts, int count);
+  // Has the first `count` adapters, which are made, in host memory; seconds that it took.
+  double read_adapters(EngineClient& engine, int count) const;
+  // Runs short prompts, the first `num_adapters` adapters in turn, that decode in batches of
+  // `batch_size` down to 1: steps are recorded when a size first comes up.
+  void record_steps(EngineClient& engine, int batch_size, int num_adapters);
   // Of one adapter's weights, on average over the ranks.
   int64_t adapter_bytes();
   // Prompts of the lengths that the flags say.

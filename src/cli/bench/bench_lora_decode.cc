@@ -41,6 +41,28 @@ std::vector<std::vector<double>> measure_steps(LoraBench& bench,
   return steps;
 }
 
+// Output tokens per second in the same way, of adapters that are in host memory.
+std::vector<std::vector<double>> measure_rates(LoraBench& bench,
+                                               const std::vector<BenchPrompt>& prompts,
+                                               const std::vector<int>& counts) {
+  EngineClient& engine = bench.engine();
+  const int most = std::ranges::max(counts);
+  std::vector<EngineRunOptions> options;
+  for (const int count : counts) {
+    options.push_back({.adapters = bench.adapters_in_turn(engine, prompts.size(), count)});
+  }
+  bench.read_adapters(engine, most);
+  bench.record_steps(engine, static_cast<int>(prompts.size()), most);
+  std::vector<std::vector<double>> rates(counts.size());
+  for (int i = 0; i < bench.flags().num_iters; ++i) {
+    for (size_t j = 0; j < counts.size(); ++j) {
+      const EngineRunResult result = run_on_engine(engine, prompts, options[j]);
+      rates[j].push_back(compute_metrics(result.timings, result.duration_s, {}).output_throughput);
+    }
+  }
+  return rates;
+}
+
 }  // namespace
 
 void run_lora_decode(LoraBench& bench) {
@@ -88,20 +110,22 @@ void run_lora_throughput(LoraBench& bench) {
   EngineClient& engine = bench.engine();
   const std::vector<BenchPrompt> prompts =
       make_token_prompts(flags.dataset, engine.info().vocab_size);
-  fmt::print("\nThroughput of {} requests at once\n{:>9} {:>10} {:>9}\n", prompts.size(),
-             "adapters", "tok/s", "of base");
-  double base = 0;
-  for (const int count : adapter_counts(flags, static_cast<int>(prompts.size()))) {
-    const EngineRunResult result = run_on_engine(
-        engine, prompts, {.adapters = bench.adapters_in_turn(engine, prompts.size(), count)});
-    const double rate = compute_metrics(result.timings, result.duration_s, {}).output_throughput;
-    if (count == 0) base = rate;
-    fmt::print("{:>9} {:>10.1f} {:>8.1f}%\n", count, rate, rate / base * 100);
+  fmt::print("\nThroughput of {} requests at once\n{:>9} {:>10} {:>10} {:>10} {:>9}\n",
+             prompts.size(), "adapters", "tok/s", "min", "max", "of base");
+  const std::vector<int> counts = adapter_counts(flags, static_cast<int>(prompts.size()));
+  const std::vector<std::vector<double>> rates = measure_rates(bench, prompts, counts);
+  const double base = distribution(rates[0], {}).median;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const Distribution rate = distribution(rates[i], {0, 100});
+    fmt::print("{:>9} {:>10.1f} {:>10.1f} {:>10.1f} {:>8.1f}%\n", counts[i], rate.median,
+               rate.percentiles[0], rate.percentiles[1], rate.median / base * 100);
     bench.add_row({{"cell", "throughput"},
                    {"num_prompts", prompts.size()},
-                   {"num_adapters", count},
-                   {"output_tokens_per_second", rate},
-                   {"of_base", rate / base}});
+                   {"num_adapters", counts[i]},
+                   {"times", rates[i].size()},
+                   {"output_tokens_per_second", rate.median},
+                   {"output_tokens_per_second_range", rate.percentiles},
+                   {"of_base", rate.median / base}});
   }
 }
 

@@ -3,12 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <random>
-#include <thread>
 
-#include "base/error.h"
 #include "cli/bench/bench_engine.h"
 #include "cli/bench/bench_lora.h"
 #include "cli/bench/process_memory.h"
@@ -17,9 +14,6 @@
 
 namespace quire {
 namespace {
-
-// Reading is hashing and copying, at some two gigabytes per second and thread.
-constexpr unsigned kMaxReaders = 16;
 
 // Adapters 0 .. count - 1, each as probable as 1 / (i + 1)^exponent.
 std::vector<std::string> choose_adapters(const MadeAdapters& made, size_t num_prompts, int count,
@@ -31,24 +25,6 @@ std::vector<std::string> choose_adapters(const MadeAdapters& made, size_t num_pr
   std::vector<std::string> names;
   for (size_t i = 0; i < num_prompts; ++i) names.push_back(made.name(choice(random)));
   return names;
-}
-
-// Has the first `count` adapters in host memory; seconds that it took.
-double read_adapters(EngineClient& engine, const MadeAdapters& made, int count) {
-  const Clock::time_point start = Clock::now();
-  std::atomic<int> next = 0;
-  std::atomic<bool> failed = false;
-  const auto read = [&] {
-    for (int i = next++; i < count && !failed; i = next++) {
-      if (!engine.adapters()->acquire(made.name(i))) failed = true;
-    }
-  };
-  std::vector<std::jthread> readers;
-  const unsigned num_readers = std::clamp(std::thread::hardware_concurrency(), 1U, kMaxReaders);
-  for (unsigned i = 0; i < num_readers; ++i) readers.emplace_back(read);
-  readers.clear();
-  if (failed) throw LoadError("an adapter could not be read");
-  return seconds_since(start);
 }
 
 struct Choice {
@@ -111,7 +87,7 @@ void run_lora_many(LoraBench& bench) {
   const double made_s = seconds_since(start);
   const int64_t bytes_before = read_process_memory().proportional;
   const int num_host = std::min(flags.num_host, flags.num_registered);
-  const double read_s = read_adapters(engine, bench.made(), num_host);
+  const double read_s = bench.read_adapters(engine, num_host);
   const int64_t growth = read_process_memory().proportional - bytes_before;
   fmt::print(
       "\n{} adapters to choose from, made in {:.1f} s; {} read in {:.1f} s, which took {:.0f} MB "
