@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <climits>
+#include <cstdio>
 #include <thread>
 #include <utility>
 
@@ -198,6 +199,8 @@ std::vector<BenchPrompt> LoraBench::prompts(EngineClient& engine, int count, int
 }
 
 int run_bench_lora(const CommandArgs& args) {
+  // A cell takes minutes: its lines go out one by one through a pipe too.
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
   CLI::App app("Measure what LoRA adapters cost, with adapters of random weights.", "bench lora");
   set_up_app(app);
   LoraBenchFlags flags;

@@ -108,6 +108,11 @@ void run_lora_many(LoraBench& bench) {
       "TTFT, ms", "p99", "loads", "evictions", "in host", "MB");
   const std::vector<BenchPrompt> prompts =
       bench.prompts(engine, flags.num_requests, flags.dataset.random_output_len);
+  // Without and with adapters, if there is one that this does not add to those in host memory.
+  const int batch_size = std::min(flags.max_concurrency, flags.num_requests);
+  bench.record_steps(engine, batch_size, 0);
+  bench.record_steps(engine, batch_size, std::min(num_host, 1));
+  engine.reset_prefix_cache();  // and with it the adapter
   const double base = measure_choice(bench, prompts, {"base", -1}, 0);
   measure_choice(bench, prompts, {"uniform", 0}, base);
   measure_choice(bench, prompts, {"zipf", 1}, base);
