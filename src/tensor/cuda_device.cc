@@ -1,6 +1,8 @@
 // The first NVIDIA GPU as a Device, through the CUDA runtime API.  The runtime is linked in; it
 // looks for the driver when it is first called, so that this also runs on machines without one.
 #include <cuda_runtime.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -39,14 +41,53 @@ std::byte* allocate(int64_t num_bytes) {
 
 void free_memory(std::byte* data, int64_t /*num_bytes*/) { (void)cudaFree(data); }
 
+// From here on, staging memory is in huge pages, which are made and pinned twice as fast as the
+// driver's small ones (H200 machine: 6 against 2.7 GB/s).
+constexpr size_t kMinHugeBytes = size_t{4} << 20;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
+
+// Null if there is no memory.  Begins at a huge page; its last part may be of small ones.
+void* map_huge_pages(size_t num_bytes) {
+  const size_t mapped_bytes = num_bytes + kHugePageBytes;
+  void* mapped =
+      mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* const begin = static_cast<std::byte*>(mapped);
+  const size_t skipped = -reinterpret_cast<uintptr_t>(begin) % kHugePageBytes;
+  std::byte* const data = begin + skipped;
+  const size_t page_bytes = static_cast<size_t>(getpagesize());
+  const size_t kept = (num_bytes + page_bytes - 1) / page_bytes * page_bytes;
+  if (skipped > 0) (void)munmap(begin, skipped);
+  (void)munmap(data + kept, mapped_bytes - skipped - kept);
+  (void)madvise(data, kept, MADV_HUGEPAGE);
+  return data;
+}
+
 std::byte* allocate_staging(int64_t num_bytes) {
   void* data = nullptr;
+  if (const auto size = static_cast<size_t>(num_bytes); size >= kMinHugeBytes) {
+    data = map_huge_pages(size);
+    const cudaError_t status = data == nullptr
+                                   ? cudaErrorMemoryAllocation
+                                   : cudaHostRegister(data, size, cudaHostRegisterDefault);
+    if (status != cudaSuccess && data != nullptr) (void)munmap(data, size);
+    check_allocation(status, num_bytes, "pinned");
+    return static_cast<std::byte*>(data);
+  }
   check_allocation(cudaHostAlloc(&data, static_cast<size_t>(num_bytes), cudaHostAllocDefault),
                    num_bytes, "pinned");
   return static_cast<std::byte*>(data);
 }
 
-void free_staging(std::byte* data, int64_t /*num_bytes*/) { (void)cudaFreeHost(data); }
+void free_staging(std::byte* data, int64_t num_bytes) {
+  const auto size = static_cast<size_t>(num_bytes);
+  if (size < kMinHugeBytes) {
+    (void)cudaFreeHost(data);
+    return;
+  }
+  (void)cudaHostUnregister(data);
+  (void)munmap(data, size);
+}
 
 Device::MemoryInfo memory_info() {
   size_t available = 0;
