@@ -135,15 +135,19 @@ __device__ void begin_ring(const BlockWork& work, uint64_t policy) {
   for (int i = 0; i < min(work.p.slots, work.num_steps); ++i) work.copy_weight(i, i, policy);
 }
 
-// And when it is.
+// And its warp when it is.
 __device__ void fill_ring(const BlockWork& work, uint64_t policy) {
+  const bool copies = threadIdx.x % 32 == 0;
   const int num_begun = min(work.p.slots, work.num_steps);
-  for (int i = 0; i < num_begun; ++i) work.copy_x(i, i);
+  for (int i = 0; copies && i < num_begun; ++i) work.copy_x(i, i);
   RingPlace place;
   for (int step = num_begun; step < work.num_steps; ++step) {
     barrier_wait(work.empty(place.slot), place.parity);
-    work.copy_weight(step, place.slot, policy);
-    work.copy_x(step, place.slot);
+    if (copies) {
+      work.copy_weight(step, place.slot, policy);
+      work.copy_x(step, place.slot);
+    }
+    __syncwarp();
     place.advance(1, work.p.slots);
   }
 }
@@ -300,8 +304,8 @@ __device__ void finish_piece(const FewRowsParams& p, const Piece& piece) {
   }
 }
 
-// Each block of a cluster stores its share of the columns.  A thread loads all of some pieces
-// before it stores one.
+// Each block of a cluster stores its share of the columns, by the threads that have multiplied.  A
+// thread loads all of some pieces before it stores one.
 template <typename T>
 __device__ void store_results(const BlockWork& work, float* sums) {
   constexpr int kAtOnce = 2;
@@ -309,12 +313,12 @@ __device__ void store_results(const BlockWork& work, float* sums) {
   const int num_vectors = work.columns / kVector;
   const int first = num_vectors * work.rank / p.splits;
   const int count = num_vectors * (work.rank + 1) / p.splits - first;
-  for (int begin = threadIdx.x; begin < p.m * count; begin += kAtOnce * kThreads) {
+  for (int begin = threadIdx.x; begin < p.m * count; begin += kAtOnce * kMultiplyThreads) {
     Piece pieces[kAtOnce];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       Piece& piece = pieces[i];
-      const int index = begin + i * kThreads;
+      const int index = begin + i * kMultiplyThreads;
       piece.row = index / count;
       const int block_column = (first + index - piece.row * count) * kVector;
       piece.column = work.first_column + block_column;
@@ -337,25 +341,23 @@ __global__ void __launch_bounds__(kThreads, 1)
     gemm_few_rows_kernel(const __grid_constant__ FewRowsParams p) {
   extern __shared__ __align__(1024) unsigned char bytes[];
   const BlockWork work(p, shared_address(bytes));
-  const bool fills = threadIdx.x == kMultiplyThreads;
   const uint64_t policy = evict_first_policy();
-  if (fills) begin_ring(work, policy);
+  if (threadIdx.x == kMultiplyThreads) begin_ring(work, policy);
   __syncthreads();
   wait_for_previous_kernel();
   allow_next_kernel();  // not before x is there
   auto* all_sums = reinterpret_cast<float*>(bytes + kHeaderBytes);
   if (threadIdx.x >= kMultiplyThreads) {
-    if (fills) fill_ring(work, policy);
-    __syncwarp();
+    fill_ring(work, policy);
   } else {
     float sums[kTiles][kColumns / 2] = {};
     multiply_steps<T, kTiles, kColumns>(work, sums);
     part_wait(1, kMultiplyThreads);  // the ring is read
     store_sums<kTiles, kColumns>(p, sums, all_sums);
+    part_wait(1, kMultiplyThreads);
   }
-  __syncthreads();
   if (p.splits > 1) cluster_barrier();
-  store_results<T>(work, all_sums);
+  if (threadIdx.x < kMultiplyThreads) store_results<T>(work, all_sums);
   if (p.splits > 1) cluster_barrier();  // the sums are read
 }
 
