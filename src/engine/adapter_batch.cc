@@ -9,6 +9,7 @@ namespace quire {
 namespace {
 
 constexpr int64_t kTileWords = sizeof(LoraTile) / sizeof(int32_t);
+constexpr int64_t kPlaceWords = sizeof(LoraTokenPlace) / sizeof(int32_t);
 
 // Every adapter's last tile may be short.
 int max_tiles(const AdapterBatchConfig& config, int max_tokens) {
@@ -25,11 +26,10 @@ int64_t tiles_bytes(const AdapterBatchConfig& config, int max_tokens) {
 
 AdapterBatch::AdapterBatch(const AdapterBatchConfig& config, const Device& device)
     : config_(config),
-      arena_(device,
-             MirroredArena::space(int64_t{config.num_targets} * kLoraProgressWords, DType::kI32) +
-                 tiles_bytes(config, config.max_num_tokens) +
-                 tiles_bytes(config, config.max_num_seqs)),
-      progress_(arena_.take({config.num_targets, kLoraProgressWords}, DType::kI32)),
+      arena_(device, MirroredArena::space(kMaxDeferredTokens * kPlaceWords, DType::kI32) +
+                         tiles_bytes(config, config.max_num_tokens) +
+                         tiles_bytes(config, config.max_num_seqs)),
+      places_(arena_.take({kMaxDeferredTokens, kPlaceWords}, DType::kI32)),
       tokens_(take_tiles(config, config.max_num_tokens)),
       logit_rows_(take_tiles(config, config.max_num_seqs)) {}
 
@@ -41,7 +41,6 @@ AdapterBatch::Tiles AdapterBatch::take_tiles(const AdapterBatchConfig& config, i
   tiles.batch.num_tiles = tiles.num_tiles.device();
   tiles.batch.tiles = tiles.tiles.device();
   tiles.batch.tokens = tiles.tokens.device();
-  tiles.batch.progress = progress_.device();
   return tiles;
 }
 
@@ -57,6 +56,7 @@ bool AdapterBatch::build(const SchedulerOutput& step, std::span<RequestRow* cons
   fill(logit_rows_, [](const Span& span, const auto& add) {
     if (span.logit_row >= 0) add(span.logit_row);
   });
+  fill_places(step.total_num_scheduled_tokens);
   return true;
 }
 
@@ -112,7 +112,19 @@ void AdapterBatch::fill(Tiles& tiles, const ForEachRow& for_each_row) {
   tiles.batch.max_rank = max_rank;
 }
 
+void AdapterBatch::fill_places(int num_tokens) {
+  tokens_.batch.places = {};
+  if (num_tokens > kMaxDeferredTokens) return;
+  tokens_.batch.places = places_.device();
+  auto* places = reinterpret_cast<LoraTokenPlace*>(places_.host().data);
+  std::fill_n(places, kMaxDeferredTokens, LoraTokenPlace{});
+  const std::span tiles(tokens_.tiles.host().as<const LoraTile>(),
+                        static_cast<size_t>(tokens_.batch.max_num_tiles));
+  place_tokens(tiles, tokens_.tokens.host().as<const int32_t>(), places);
+}
+
 void AdapterBatch::set_recorded(int num_seqs) {
+  tokens_.batch.places = num_seqs <= kMaxDeferredTokens ? places_.device() : TensorView{};
   for (Tiles* tiles : {&tokens_, &logit_rows_}) {
     tiles->batch.max_num_tiles = num_seqs;
     tiles->batch.max_num_tokens = num_seqs;

@@ -13,8 +13,7 @@ namespace quire {
 struct AdapterBatchConfig {
   int max_num_tokens = 0;  // of one step
   int max_num_seqs = 0;
-  int max_rank = 0;     // of any adapter
-  int num_targets = 0;  // of the model
+  int max_rank = 0;  // of any adapter
   const std::byte* arena = nullptr;
   int64_t block_bytes = 0;
   DType dtype = DType::kF32;
@@ -56,10 +55,12 @@ class AdapterBatch {
   void find_spans(const SchedulerOutput& step, std::span<RequestRow* const> rows);
   template <typename ForEachRow>
   void fill(Tiles& tiles, const ForEachRow& for_each_row);
+  // Of the rows of a step of few tokens.
+  void fill_places(int num_tokens);
 
   AdapterBatchConfig config_;
   MirroredArena arena_;
-  MirroredTensor progress_;  // [num_targets, kLoraProgressWords] i32, zeros
+  MirroredTensor places_;  // LoraTokenPlace[kMaxDeferredTokens]
   Tiles tokens_;
   Tiles logit_rows_;
   std::vector<Span> spans_;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/lora.h"
 #include "tensor/stream.h"
 #include "tensor/tensor.h"
 
@@ -20,6 +21,7 @@ struct GatedActivationArgs {
   TensorView x;    // [tokens, 2 * size] activations
   TensorView out;  // [tokens, size] activations
   Activation activation = Activation::kSilu;
+  DeferredLora lora = {};  // added to x before; whether x changes is not said
 };
 using GatedActivationFn = void (*)(Stream&, const GatedActivationArgs&);
 

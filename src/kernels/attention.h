@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/lora.h"
 #include "kernels/rope.h"
 #include "tensor/stream.h"
 #include "tensor/tensor.h"
@@ -43,7 +44,9 @@ struct QkNormRopeKVWriteArgs {
   TensorView q_norm_weight;  // [head_dim] f32, or empty for no norm
   TensorView k_norm_weight;  // likewise
   float norm_eps = 0.0F;
-  KVCacheWriteArgs write;  // k: before norm and rotation, left as it is
+  KVCacheWriteArgs write;  // k: before norm and rotation
+  // Added to [q | k | v] before; whether k and v change is not said.
+  DeferredLora lora = {};
 };
 using QkNormRopeKVWriteFn = void (*)(Stream&, const QkNormRopeKVWriteArgs&);
 

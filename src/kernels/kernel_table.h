@@ -26,6 +26,7 @@ struct KernelTable {
   GatedGemmFn gated_gemm = nullptr;               // optional fusion
   LoraNumPartialsFn lora_num_partials = nullptr;  // optional: 1 if absent
   LoraAddFn lora_add = nullptr;
+  LoraShrinkFn lora_shrink = nullptr;  // optional: what is deferred is added by those who take it
   RmsNormFn rms_norm = nullptr;
   LayerNormFn layer_norm = nullptr;
   GatedActivationFn gated_activation = nullptr;

@@ -6,7 +6,9 @@
 // weights in pages beside the KV cache after S-LoRA (arXiv:2311.03285).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "tensor/stream.h"
@@ -17,7 +19,9 @@ namespace quire {
 inline constexpr int kMaxLoraRank = 512;  // PEFT's adapters end there; bounds memory on the stack
 inline constexpr int kMaxLoraParts = 4;   // matrices that one Linear stacks
 inline constexpr int kLoraTileTokens = 16;
-inline constexpr int kLoraProgressWords = 2;  // of a target: what lora_add's blocks tell each other
+inline constexpr int kMaxLoraPartials = 16;    // sums of one token and rank row
+inline constexpr int kMaxDeferredTokens = 64;  // of a step whose additions other kernels make
+inline constexpr int kLoraGroupTokens = 2;     // that such a kernel takes together
 
 // Where one rank row is: bytes from the start of the arena.  In the arena.
 struct LoraRow {
@@ -37,6 +41,28 @@ struct LoraTile {
   int32_t count = 0;  // 1 .. kLoraTileTokens
 };
 
+// A row of x and its adapter.
+struct LoraTokenPlace {
+  int64_t parts = -1;  // of the adapter's LoraParts, in bytes from the start of the arena; -1: none
+  int32_t index = 0;   // in LoraBatch::tokens
+  // How many rows of the same adapter, this one first, follow each other in LoraBatch::tokens and
+  // are worked on together: at most kLoraGroupTokens; 0 for those of them that are not the first.
+  int32_t group_size = 1;
+};
+
+// Writes the places of the tiles' tokens; of other rows, places stay as they are.
+inline void place_tokens(std::span<const LoraTile> tiles, const int32_t* tokens,
+                         LoraTokenPlace* places) {
+  for (const LoraTile& tile : tiles) {
+    for (int i = 0; i < tile.count; ++i) {
+      const int left = i % kLoraGroupTokens == 0 ? tile.count - i : 0;
+      places[tokens[tile.begin + i]] = {.parts = tile.parts,
+                                        .index = tile.begin + i,
+                                        .group_size = std::min(kLoraGroupTokens, left)};
+    }
+  }
+}
+
 // The adapters of one step's tokens.
 struct LoraBatch {
   const std::byte* arena = nullptr;
@@ -47,7 +73,8 @@ struct LoraBatch {
   TensorView num_tiles = {};  // [1] i32
   TensorView tiles = {};      // LoraTile[num_tiles]
   TensorView tokens = {};     // i32: the rows of x that have an adapter, adapter by adapter
-  TensorView progress = {};   // [targets, kLoraProgressWords] i32: scratch, zeros before a step
+  // LoraTokenPlace[kMaxDeferredTokens], of each row of x; empty if there are more.
+  TensorView places = {};
 };
 
 // A * x may be summed over several ranges of features, so that there is work for all processors of
@@ -74,5 +101,12 @@ struct LoraAddArgs {
   TensorView out;  // [tokens, sum of part_out_features] activations or f32
 };
 using LoraAddFn = void (*)(Stream&, const LoraAddArgs&);
+
+// Makes A * x only, and leaves the addition to the kernel that reads `out` next, which is given
+// the same arguments (DeferredLora); `sums` stay as they are until then.  Returns false, having
+// done nothing, if that is not possible.
+// Requires: the batch has places, all of x's rows.
+using LoraShrinkFn = bool (*)(Stream&, const LoraAddArgs&);
+using DeferredLora = std::optional<LoraAddArgs>;
 
 }  // namespace quire

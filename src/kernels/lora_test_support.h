@@ -98,9 +98,16 @@ struct LoraTestBatch {
     tiles_ =
         Tensor({batch.max_num_tiles, int64_t{sizeof(LoraTile) / sizeof(int32_t)}}, DType::kI32);
     std::memcpy(tiles_.view().data, tiles.data(), tiles.size() * sizeof(LoraTile));
+    places_ = Tensor({std::max<int64_t>(std::ssize(adapters), kMaxDeferredTokens),
+                      int64_t{sizeof(LoraTokenPlace) / sizeof(int32_t)}},
+                     DType::kI32);
+    auto* places = reinterpret_cast<LoraTokenPlace*>(places_.view().data);
+    std::fill_n(places, places_.view().rows(), LoraTokenPlace{});
+    place_tokens(tiles, tokens.data(), places);
     batch.num_tiles = num_tiles_.view();
     batch.tiles = tiles_.view();
     batch.tokens = tokens_.view();
+    batch.places = places_.view();
   }
   int64_t sums_columns(const LoraTestShape& shape) const {
     return static_cast<int64_t>(shape.out_features.size()) * batch.max_rank;
@@ -112,7 +119,7 @@ struct LoraTestBatch {
   LoraBatch batch;
 
  private:
-  Tensor num_tiles_, tiles_, tokens_;
+  Tensor num_tiles_, tiles_, tokens_, places_;
 };
 
 }  // namespace quire

@@ -1,6 +1,7 @@
 // Normalisation over the last dimension.
 #pragma once
 
+#include "kernels/lora.h"
 #include "tensor/stream.h"
 #include "tensor/tensor.h"
 
@@ -16,6 +17,7 @@ struct RmsNormArgs {
   TensorView out;     // shape of x, activations or f32, may alias x
   float eps = 1e-6F;
   float weight_offset = 0.0F;
+  DeferredLora lora = {};  // added to x, in place, before
 };
 using RmsNormFn = void (*)(Stream&, const RmsNormArgs&);
 
@@ -26,6 +28,7 @@ struct LayerNormArgs {
   TensorView bias;    // [hidden] f32 or empty
   TensorView out;     // shape of x, activations or f32, may alias x
   float eps = 1e-5F;
+  DeferredLora lora = {};  // added to x, in place, before
 };
 using LayerNormFn = void (*)(Stream&, const LayerNormArgs&);
 

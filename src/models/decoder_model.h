@@ -23,6 +23,7 @@
 #include "nn/embedding.h"
 #include "nn/linear.h"
 #include "nn/rotary.h"
+#include "nn/scratch.h"
 
 namespace quire {
 
@@ -79,6 +80,8 @@ class DecoderModel final : public Model {
   }
 
   void forward(ForwardContext& context, const TensorView& hidden) override {
+    Scratch scratch(context);
+    context.lora_sums = deferred_lora_sums(context, scratch);
     embedding_.forward(context, context.batch.token_ids, hidden, options_.embedding_scale);
     if (position_embedding_) {
       position_embedding_->forward_add(context, context.batch.positions, hidden);
@@ -87,6 +90,7 @@ class DecoderModel final : public Model {
       layers_[i].forward(context, static_cast<int>(i), hidden);
     }
     norm_.forward(context, hidden, hidden);
+    context.lora_sums = {};
   }
 
   void compute_logits(ForwardContext& context, const TensorView& hidden,

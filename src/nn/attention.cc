@@ -60,9 +60,9 @@ void Attention::forward_heads(ForwardContext& context, int layer_index, const Te
   const ForwardBatch::Layer& layer = context.batch.layers[static_cast<size_t>(layer_index)];
   const ForwardBatch::Group& group = context.batch.groups[static_cast<size_t>(layer.group)];
 
-  qkv_.forward(context, x, qkv);
+  const DeferredLora lora = qkv_.forward_deferred(context, x, qkv);
   prepare_heads(context, qkv,
-                {.k = k, .v = v, .slot_mapping = group.slot_mapping, .cache = layer.cache});
+                {.k = k, .v = v, .slot_mapping = group.slot_mapping, .cache = layer.cache}, lora);
   context.kernels.paged_attention(context.stream, {.q = q,
                                                    .out = out,
                                                    .cache = layer.cache,
@@ -74,13 +74,14 @@ void Attention::forward_heads(ForwardContext& context, int layer_index, const Te
 }
 
 void Attention::prepare_heads(ForwardContext& context, const TensorView& qkv,
-                              const KVCacheWriteArgs& write) const {
+                              const KVCacheWriteArgs& write, const DeferredLora& lora) const {
   const KernelTable& kernels = context.kernels;
   const int64_t q_size = int64_t{options_.num_heads} * options_.head_dim;
   const TensorView q = qkv.columns_view(0, q_size);
   if (kernels.qk_norm_rope_kv_write != nullptr) {
     QkNormRopeKVWriteArgs args;
     args.write = write;
+    args.lora = lora;
     args.rope.x = q;
     args.rope.head_dim = options_.head_dim;
     if (options_.rotary != nullptr) args.rope = options_.rotary->args(context, q);
@@ -92,6 +93,7 @@ void Attention::prepare_heads(ForwardContext& context, const TensorView& qkv,
     kernels.qk_norm_rope_kv_write(context.stream, args);
     return;
   }
+  CHECK(!lora, "a backend that defers additions has a kernel that makes them");
   if (q_norm_) {
     const TensorView q_heads = split_heads(q, options_.head_dim);
     const TensorView k_heads = split_heads(write.k, options_.head_dim);

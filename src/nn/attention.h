@@ -48,8 +48,8 @@ class Attention {
   // Norms and rotation of q and k, in place, and the write of k and v to the cache.
   // qkv: [tokens, (num_heads + 2 * num_kv_heads) * head_dim], of which write.k and write.v are
   // parts.
-  void prepare_heads(ForwardContext& context, const TensorView& qkv,
-                     const KVCacheWriteArgs& write) const;
+  void prepare_heads(ForwardContext& context, const TensorView& qkv, const KVCacheWriteArgs& write,
+                     const DeferredLora& lora) const;
 
   AttentionOptions options_;
   Linear qkv_;

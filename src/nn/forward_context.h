@@ -44,6 +44,10 @@ struct ForwardContext {
   DType activation_dtype = DType::kF32;  // between layers; the residual stream is f32
   const LoraBatch* lora = nullptr;       // the adapters of the rows at hand; null: none has one
   LoraArrival* lora_arrival = nullptr;   // null: they are all there
+  // For the sums of the one addition that is left to another kernel; empty: none is.
+  TensorView lora_sums = {};
+  // What adapters still add to the residual stream; the norm that reads it next does.
+  DeferredLora residual_lora = {};
 };
 
 }  // namespace quire

@@ -107,33 +107,68 @@ Linear::Linear(const BuildContext& build, const LinearOptions& options)
   for (const LinearPart& part : options.parts) part_out_features_.push_back(part.out_features);
 }
 
-void Linear::add_adapters(ForwardContext& context, const TensorView& x,
-                          const TensorView& out) const {
-  if (context.lora == nullptr) return;
-  const auto last_target = first_lora_target_ + static_cast<int>(part_out_features_.size()) - 1;
-  if (context.lora_arrival != nullptr) context.lora_arrival->wait_for(last_target);
-  Scratch scratch(context);
-  const auto num_parts = static_cast<int64_t>(part_out_features_.size());
-  const LoraNumPartialsFn partials = context.kernels.lora_num_partials;
-  const int num_tokens = context.lora->max_num_tokens;
-  const TensorView sums =
-      scratch.f32_cube(partials == nullptr ? 1 : partials(in_features(), num_tokens), num_tokens,
-                       num_parts * context.lora->max_rank);
-  context.kernels.lora_add(context.stream, {.x = x,
-                                            .batch = context.lora,
-                                            .first_target = first_lora_target_,
-                                            .part_out_features = part_out_features_,
-                                            .sums = sums,
-                                            .out = out});
-}
-
-void Linear::forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
+void Linear::multiply(ForwardContext& context, const TensorView& x, const TensorView& out,
+                      bool accumulate) const {
   context.kernels.gemm(context.stream, {.x = x,
                                         .weight = &weight_,
                                         .bias = bias_.view(),
                                         .out = out,
+                                        .accumulate = accumulate,
                                         .leaves_room = context.lora != nullptr});
+  if (context.lora != nullptr && context.lora_arrival != nullptr) {
+    context.lora_arrival->wait_for(first_lora_target_ +
+                                   static_cast<int>(part_out_features_.size()) - 1);
+  }
+}
+
+// All but the memory of the sums.
+LoraAddArgs Linear::lora_args(const ForwardContext& context, const TensorView& x,
+                              const TensorView& out) const {
+  const LoraBatch& batch = *context.lora;
+  const LoraNumPartialsFn partials = context.kernels.lora_num_partials;
+  TensorView sums;
+  sums.shape = Shape{partials == nullptr ? 1 : partials(in_features(), batch.max_num_tokens),
+                     batch.max_num_tokens, std::ssize(part_out_features_) * batch.max_rank};
+  return {.x = x,
+          .batch = &batch,
+          .first_target = first_lora_target_,
+          .part_out_features = part_out_features_,
+          .sums = sums,
+          .out = out};
+}
+
+void Linear::add_adapters(ForwardContext& context, const TensorView& x,
+                          const TensorView& out) const {
+  if (context.lora == nullptr) return;
+  Scratch scratch(context);
+  LoraAddArgs args = lora_args(context, x, out);
+  args.sums = scratch.f32_cube(args.sums.shape[0], args.sums.shape[1], args.sums.shape[2]);
+  context.kernels.lora_add(context.stream, args);
+}
+
+DeferredLora Linear::defer_adapters(ForwardContext& context, const TensorView& x,
+                                    const TensorView& out) const {
+  const bool is_free = !context.lora_sums.empty() && !context.residual_lora;
+  if (context.lora != nullptr && is_free) {
+    LoraAddArgs args = lora_args(context, x, out);
+    CHECK(args.sums.shape.num_elements() <= context.lora_sums.shape.num_elements(), "sums of ",
+          args.sums.shape.num_elements());
+    args.sums = {context.lora_sums.data, args.sums.shape, DType::kF32};
+    if (context.kernels.lora_shrink(context.stream, args)) return args;
+  }
   add_adapters(context, x, out);
+  return {};
+}
+
+void Linear::forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
+  multiply(context, x, out, false);
+  add_adapters(context, x, out);
+}
+
+DeferredLora Linear::forward_deferred(ForwardContext& context, const TensorView& x,
+                                      const TensorView& out) const {
+  multiply(context, x, out, false);
+  return defer_adapters(context, x, out);
 }
 
 bool Linear::forward_gated(ForwardContext& context, const TensorView& x, const TensorView& out,
@@ -149,13 +184,9 @@ bool Linear::forward_gated(ForwardContext& context, const TensorView& x, const T
 
 void Linear::forward_add(ForwardContext& context, const TensorView& x,
                          const TensorView& out) const {
-  context.kernels.gemm(context.stream, {.x = x,
-                                        .weight = &weight_,
-                                        .bias = bias_.view(),
-                                        .out = out,
-                                        .accumulate = true,
-                                        .leaves_room = context.lora != nullptr});
-  add_adapters(context, x, out);
+  multiply(context, x, out, true);
+  DeferredLora lora = defer_adapters(context, x, out);
+  if (lora) context.residual_lora = lora;
 }
 
 }  // namespace quire

@@ -37,16 +37,27 @@ class Linear {
   int64_t in_features() const { return weight_.in_features; }
   // out = x * weight^T + bias.  x: [tokens, in_features], out: [tokens, out_features].
   void forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
+  // The same, but may leave what adapters add to the kernel that reads `out` next: it is to be
+  // given what this returns.
+  [[nodiscard]] DeferredLora forward_deferred(ForwardContext& context, const TensorView& x,
+                                              const TensorView& out) const;
   // out = activation(the first half of it) * the second: [tokens, out_features / 2].  Returns
   // false, having done nothing, if the backend does not fuse that or the step has adapters.
   bool forward_gated(ForwardContext& context, const TensorView& x, const TensorView& out,
                      Activation activation) const;
-  // out += x * weight^T + bias.
+  // out += x * weight^T + bias, where `out` is the residual stream.
   void forward_add(ForwardContext& context, const TensorView& x, const TensorView& out) const;
 
  private:
+  void multiply(ForwardContext& context, const TensorView& x, const TensorView& out,
+                bool accumulate) const;
+  LoraAddArgs lora_args(const ForwardContext& context, const TensorView& x,
+                        const TensorView& out) const;
   // out += what the step's adapters add for x.
   void add_adapters(ForwardContext& context, const TensorView& x, const TensorView& out) const;
+  // The same, or leaves it to another kernel.
+  DeferredLora defer_adapters(ForwardContext& context, const TensorView& x,
+                              const TensorView& out) const;
 
   PackedWeight weight_;
   Tensor bias_;            // [out_features] f32 or empty

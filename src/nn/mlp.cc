@@ -19,9 +19,9 @@ void GatedMlp::forward_inner(ForwardContext& context, const TensorView& x,
   if (gate_up_.forward_gated(context, x, out, activation_)) return;
   Scratch scratch(context);
   const TensorView gate_up = scratch.matrix(x.rows(), gate_up_.out_features());
-  gate_up_.forward(context, x, gate_up);
-  context.kernels.gated_activation(context.stream,
-                                   {.x = gate_up, .out = out, .activation = activation_});
+  const DeferredLora lora = gate_up_.forward_deferred(context, x, gate_up);
+  context.kernels.gated_activation(
+      context.stream, {.x = gate_up, .out = out, .activation = activation_, .lora = lora});
 }
 
 void GatedMlp::forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {

@@ -33,4 +33,13 @@ class Scratch {
   Workspace::Scope scope_;
 };
 
+// Memory for ForwardContext::lora_sums: enough for any Linear; empty if additions of adapters are
+// not left to other kernels.
+inline TensorView deferred_lora_sums(const ForwardContext& context, Scratch& scratch) {
+  if (context.lora == nullptr || context.kernels.lora_shrink == nullptr) return {};
+  if (context.lora->places.empty()) return {};
+  return scratch.f32_matrix(int64_t{kMaxLoraPartials} * context.lora->max_num_tokens,
+                            int64_t{kMaxLoraParts} * context.lora->max_rank);
+}
+
 }  // namespace quire

@@ -74,8 +74,10 @@ class AdapterInArena {
     num_tiles_ = upload({1}, &num_tiles);
     tokens_ = upload({std::ssize(tokens)}, tokens.data());
     tiles_ = upload({num_tiles, int64_t{sizeof(LoraTile) / sizeof(int32_t)}}, tiles.data());
-    progress_ =
-        Tensor({std::ssize(shape_.targets), kLoraProgressWords}, DType::kI32, *shape_.device);
+    std::vector<LoraTokenPlace> places(kMaxDeferredTokens);
+    if (end <= kMaxDeferredTokens) place_tokens(tiles, tokens.data(), places.data());
+    places_ = upload({kMaxDeferredTokens, int64_t{sizeof(LoraTokenPlace) / sizeof(int32_t)}},
+                     places.data());
     batch_ = {.arena = arena_.data(),
               .dtype = shape_.dtype,
               .max_rank = adapter_.max_rank(),
@@ -84,7 +86,7 @@ class AdapterInArena {
               .num_tiles = num_tiles_.view(),
               .tiles = tiles_.view(),
               .tokens = tokens_.view(),
-              .progress = progress_.view()};
+              .places = end <= kMaxDeferredTokens ? places_.view() : TensorView()};
     return &batch_;
   }
   Tensor upload(const Shape& shape, const void* data) {
@@ -101,7 +103,7 @@ class AdapterInArena {
   Buffer arena_;
   int64_t directory_ = 0;
   int first_position_ = 0;
-  Tensor num_tiles_, tiles_, tokens_, progress_;
+  Tensor num_tiles_, tiles_, tokens_, places_;
   LoraBatch batch_;
 };
 

@@ -12,6 +12,7 @@ bool cuda_gated_gemm(Stream& stream, const GatedGemmArgs& args);
 
 int64_t cuda_lora_num_partials(int64_t in_features, int num_tokens);
 void cuda_lora_add(Stream& stream, const LoraAddArgs& args);
+bool cuda_lora_shrink(Stream& stream, const LoraAddArgs& args);
 
 // Elementwise.
 void cuda_rms_norm(Stream& stream, const RmsNormArgs& args);

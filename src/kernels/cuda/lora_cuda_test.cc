@@ -1,32 +1,7 @@
-#include "kernels/cuda/cuda_test_support.h"
-#include "kernels/lora_test_support.h"
+#include "kernels/cuda/lora_cuda_test_support.h"
 
 namespace quire {
 namespace {
-
-// A LoraTestBatch and its arena on the device.
-struct DeviceBatch {
-  template <typename Upload>
-  DeviceBatch(const LoraTestArena& from, const LoraTestBatch& host, const Upload& upload,
-              Stream& stream)
-      : arena(from.arena().num_bytes(), *cuda_device()),
-        num_tiles(upload(host.batch.num_tiles)),
-        tiles(upload(host.batch.tiles)),
-        tokens(upload(host.batch.tokens)),
-        progress(upload(Tensor({kMaxLoraParts, kLoraProgressWords}, DType::kI32).view())),
-        batch(host.batch) {
-    stream.copy(arena.data(), from.arena().data(), arena.num_bytes());
-    stream.synchronize();
-    batch.arena = arena.data();
-    batch.num_tiles = num_tiles.view();
-    batch.tiles = tiles.view();
-    batch.tokens = tokens.view();
-    batch.progress = progress.view();
-  }
-  Buffer arena;
-  Tensor num_tiles, tiles, tokens, progress;
-  LoraBatch batch;
-};
 
 struct LoraCase {
   LoraTestShape shape;

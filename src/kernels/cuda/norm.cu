@@ -2,6 +2,8 @@
 // that weights are read once.  A row stays in registers.  Rows that do not divide into vectors go
 // element by element.
 #include "kernels/cuda/cuda_kernels.h"
+#include "kernels/cuda/lora_expand.h"
+#include "kernels/cuda/norm_deferred.h"
 #include "kernels/cuda/vectors.cuh"
 
 namespace quire {
@@ -291,6 +293,10 @@ void norm(Stream& stream, const NormTensors& tensors) {
 }  // namespace
 
 void cuda_rms_norm(Stream& stream, const RmsNormArgs& args) {
+  if (args.lora) {
+    if (rms_norm_deferred(stream, args)) return;
+    lora_expand_deferred(stream, *args.lora);
+  }
   norm<false>(stream, {.x = args.x,
                        .weight = args.weight,
                        .out = args.out,
@@ -299,6 +305,7 @@ void cuda_rms_norm(Stream& stream, const RmsNormArgs& args) {
 }
 
 void cuda_layer_norm(Stream& stream, const LayerNormArgs& args) {
+  if (args.lora) lora_expand_deferred(stream, *args.lora);
   norm<true>(
       stream,
       {.x = args.x, .weight = args.weight, .bias = args.bias, .out = args.out, .eps = args.eps});

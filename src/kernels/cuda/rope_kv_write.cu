@@ -2,6 +2,8 @@
 // 8, 16 or 32 threads has one head of one token, 8 elements each.
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/kv_layout.cuh"
+#include "kernels/cuda/lora_addition.cuh"
+#include "kernels/cuda/lora_expand.h"
 #include "kernels/cuda/vectors.cuh"
 
 namespace quire {
@@ -109,18 +111,18 @@ __device__ inline void rotate(const HeadsParams<T>& params, const float* cos_sin
   }
 }
 
-template <typename T, int kLanes, bool kVector>
-__global__ void __launch_bounds__(kThreads) write_heads(const HeadsParams<T> params) {
-  allow_next_kernel();
-  constexpr int kGroups = kThreads / kLanes;
-  __shared__ float exchange[kGroups][kLanes * kElements];
-  const unsigned group_in_block = threadIdx.x / kLanes;
-  const unsigned group = blockIdx.x * kGroups + group_in_block;
-  const unsigned num_heads = params.num_q_heads + 2 * params.num_kv_heads;
-  const int64_t token = group / num_heads;
-  const int head_index = static_cast<int>(group % num_heads);
+// What is added to a thread's elements before anything else.
+struct NoAddition {
+  __device__ void add_to(float (& /*x*/)[kElements]) const {}
+};
+
+// One head of one token, of which each thread of a group has kElements from `column` on.  All
+// threads of the block call it.
+template <int kLanes, bool kVector, typename T, typename Addition>
+__device__ inline void write_head(const HeadsParams<T>& params, int64_t token, int head_index,
+                                  bool has_elements, Addition& addition) {
+  __shared__ float exchange[kThreads / kLanes][kLanes * kElements];
   const int column = static_cast<int>(threadIdx.x % kLanes) * kElements;
-  const bool has_elements = token < params.num_tokens && column < params.head_dim;
   const bool is_q = head_index < params.num_q_heads;
   const bool is_value = head_index >= params.num_q_heads + params.num_kv_heads;
   constexpr int kVectorSize = kVector ? kElements : 1;
@@ -144,6 +146,7 @@ __global__ void __launch_bounds__(kThreads) write_heads(const HeadsParams<T> par
     auto& part = *reinterpret_cast<float(*)[kVectorSize]>(x + i);
     if (head.from != nullptr) load_floats(head.from + column + i, part);
   }
+  addition.add_to(x);
   if (params.q_norm_weight != nullptr || params.k_norm_weight != nullptr) {
     float sum = 0.0F;
 #pragma unroll
@@ -161,7 +164,8 @@ __global__ void __launch_bounds__(kThreads) write_heads(const HeadsParams<T> par
   if (params.cos_sin != nullptr) {
     const float* cos_sin = params.cos_sin;
     if (head.is_rotated) cos_sin += params.positions[token] * params.cos_sin_stride;
-    rotate<kLanes, kVector>(params, cos_sin, column, head.is_rotated, exchange[group_in_block], x);
+    rotate<kLanes, kVector>(params, cos_sin, column, head.is_rotated,
+                            exchange[threadIdx.x / kLanes], x);
   }
 #pragma unroll
   for (int i = 0; i < kElements; i += kVectorSize) {
@@ -170,34 +174,128 @@ __global__ void __launch_bounds__(kThreads) write_heads(const HeadsParams<T> par
   }
 }
 
+template <typename T, int kLanes, bool kVector>
+__global__ void __launch_bounds__(kThreads) write_heads(const HeadsParams<T> params) {
+  allow_next_kernel();
+  const unsigned group = blockIdx.x * (kThreads / kLanes) + threadIdx.x / kLanes;
+  const unsigned num_heads = params.num_q_heads + 2 * params.num_kv_heads;
+  const int64_t token = group / num_heads;
+  const int column = static_cast<int>(threadIdx.x % kLanes) * kElements;
+  const bool has_elements = token < params.num_tokens && column < params.head_dim;
+  NoAddition addition;
+  write_head<kLanes, kVector>(params, token, static_cast<int>(group % num_heads), has_elements,
+                              addition);
+}
+
+// What the token's adapter adds; a block has heads of one token.
+template <typename T>
+class HeadAddition {
+ public:
+  // column: of [q | k | v].
+  __device__ HeadAddition(const lora::AdditionParams& params, int64_t token, int column,
+                          bool has_elements)
+      : params_(params),
+        place_(params.places[token]),
+        part_(params.columns, column),
+        b_(params, has_elements ? lora::part_at(params, place_, part_.index) : LoraPart{},
+           column - part_.begin) {
+    const int warp = static_cast<int>(threadIdx.x) / lora::kChunkRanks;
+    for (int p = 0; p < params.columns.num_parts; ++p) {
+      const LoraPart part = lora::part_at(params, place_, p);
+      if (p == warp) factor_part_ = part;
+      max_rank_ = max(max_rank_, part.rank);
+    }
+  }
+
+  __device__ void add_to(float (&x)[kElements]) {
+    alignas(16) __shared__ float factors[kMaxLoraParts][1][lora::kChunkRanks];
+    const auto load_factors = [&](int first) {
+      static_assert(kThreads == kMaxLoraParts * lora::kChunkRanks);
+      const int rank = static_cast<int>(threadIdx.x) % lora::kChunkRanks;
+      const int part = static_cast<int>(threadIdx.x) / lora::kChunkRanks;
+      factors[part][0][rank] =
+          lora::load_factor(params_, place_.index, factor_part_, part, first + rank);
+      __syncthreads();
+    };
+    auto& values = reinterpret_cast<float(&)[1][kElements]>(x);
+    if (max_rank_ > 0) {
+      load_factors(0);
+      b_.add_first(factors[part_.index], values);
+    }
+    for (int first = lora::kChunkRanks; first < max_rank_; first += lora::kChunkRanks) {
+      __syncthreads();  // the last ones have been read
+      load_factors(first);
+      b_.add_next(first, factors[part_.index], values);
+    }
+  }
+
+ private:
+  const lora::AdditionParams& params_;
+  LoraTokenPlace place_;
+  lora::PartPlace part_;
+  lora::ColumnsOfB<T, kElements> b_;
+  LoraPart factor_part_ = {};  // of which this thread loads a factor
+  int max_rank_ = 0;
+};
+
 template <typename T, int kLanes>
-void launch_heads(Stream& stream, const HeadsParams<T>& params) {
+__global__ void __launch_bounds__(kThreads, 4)
+    write_heads_deferred(const HeadsParams<T> params, const __grid_constant__ lora::AdditionParams addition_params) {
+  allow_next_kernel();
+  constexpr int kGroups = kThreads / kLanes;
+  const int num_heads = params.num_q_heads + 2 * params.num_kv_heads;
+  const int blocks_per_token = (num_heads + kGroups - 1) / kGroups;
+  const int64_t token = blockIdx.x / blocks_per_token;
+  const int head_index = static_cast<int>(blockIdx.x % blocks_per_token) * kGroups +
+                         static_cast<int>(threadIdx.x) / kLanes;
+  const int column = static_cast<int>(threadIdx.x % kLanes) * kElements;
+  const bool has_elements = head_index < num_heads && column < params.head_dim;
+  HeadAddition<T> addition(addition_params, token, head_index * params.head_dim + column,
+                           has_elements);
+  write_head<kLanes, true>(params, token, head_index, has_elements, addition);
+}
+
+template <typename T>
+bool has_vectors(const HeadsParams<T>& params) {
+  return rows_are_aligned<T, kElements>(params.q, params.q_stride) &&
+         rows_are_aligned<T, kElements>(params.k, params.k_stride) &&
+         rows_are_aligned<T, kElements>(params.v, params.v_stride) &&
+         rows_are_aligned<float, kElements>(params.cos_sin, 0) && params.cos_sin_stride % 4 == 0 &&
+         rows_are_aligned<float, kElements>(params.q_norm_weight, 0) &&
+         rows_are_aligned<float, kElements>(params.k_norm_weight, 0);
+}
+
+template <typename T, int kLanes>
+void launch_heads(Stream& stream, const HeadsParams<T>& params, const LoraAddArgs* lora) {
   constexpr int kGroups = kThreads / kLanes;
   const int64_t num_heads = params.num_q_heads + 2 * params.num_kv_heads;
   const int64_t num_groups = params.num_tokens * num_heads;
   CHECK(num_groups <= INT32_MAX, num_groups, " heads");
-  const bool is_aligned = rows_are_aligned<T, kElements>(params.q, params.q_stride) &&
-                          rows_are_aligned<T, kElements>(params.k, params.k_stride) &&
-                          rows_are_aligned<T, kElements>(params.v, params.v_stride) &&
-                          rows_are_aligned<float, kElements>(params.cos_sin, 0) &&
-                          params.cos_sin_stride % 4 == 0 &&
-                          rows_are_aligned<float, kElements>(params.q_norm_weight, 0) &&
-                          rows_are_aligned<float, kElements>(params.k_norm_weight, 0);
+  if constexpr (!std::is_same_v<T, float>) {
+    if (lora != nullptr && has_vectors(params)) {
+      const int64_t blocks = params.num_tokens * ((num_heads + kGroups - 1) / kGroups);
+      launch(stream, "write_heads", write_heads_deferred<T, kLanes>,
+             {.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kThreads)}, params,
+             lora::addition_params(*lora));
+      return;
+    }
+  }
+  if (lora != nullptr) lora_expand_deferred(stream, *lora);
   launch(stream, "write_heads",
-         is_aligned ? write_heads<T, kLanes, true> : write_heads<T, kLanes, false>,
+         has_vectors(params) ? write_heads<T, kLanes, true> : write_heads<T, kLanes, false>,
          {.grid = dim3(static_cast<unsigned>((num_groups + kGroups - 1) / kGroups)),
           .block = dim3(kThreads)},
          params);
 }
 
 template <typename T>
-void launch_heads(Stream& stream, const HeadsParams<T>& params) {
+void launch_heads(Stream& stream, const HeadsParams<T>& params, const LoraAddArgs* lora = nullptr) {
   if (params.num_tokens == 0) return;
   CHECK(params.head_dim % kElements == 0 && params.head_dim <= 32 * kElements, "head_dim ",
         params.head_dim);
-  if (params.head_dim <= 8 * kElements) return launch_heads<T, 8>(stream, params);
-  if (params.head_dim <= 16 * kElements) return launch_heads<T, 16>(stream, params);
-  launch_heads<T, 32>(stream, params);
+  if (params.head_dim <= 8 * kElements) return launch_heads<T, 8>(stream, params, lora);
+  if (params.head_dim <= 16 * kElements) return launch_heads<T, 16>(stream, params, lora);
+  launch_heads<T, 32>(stream, params, lora);
 }
 
 template <typename T>
@@ -266,7 +364,7 @@ void cuda_qk_norm_rope_kv_write(Stream& stream, const QkNormRopeKVWriteArgs& arg
     params.q_norm_weight = args.q_norm_weight.as<const float>();
     params.k_norm_weight = args.k_norm_weight.as<const float>();
     params.norm_eps = args.norm_eps;
-    launch_heads(stream, params);
+    launch_heads(stream, params, args.lora ? &*args.lora : nullptr);
   });
 }
 

@@ -1,0 +1,305 @@
+// Low-rank additions, first half: a shrink makes the sums A x.
+//
+// For few tokens its blocks run beside the product of the same x.  For prompts bytes bound it: it
+// reads x once for all parts, and A once for 32 tokens; blocks that share out a product's features
+// add up their sums as a cluster, so that an expand finds one, not eight.
+//
+// Adapters lie where they are during a step, so their rows are fetched before the last kernel ends.
+// Sources: kernels/lora.h; lora_items.cuh, whose tiles and layout of fragments these use.
+#include <algorithm>
+#include <numeric>
+
+#include "kernels/cuda/cluster.cuh"
+#include "kernels/cuda/gemm_few_rows.h"
+#include "kernels/cuda/lora_items.cuh"
+#include "kernels/cuda/lora_shrink.h"
+
+namespace quire {
+namespace lora {
+namespace {
+
+constexpr int kPairTiles = 2;     // of a shrink's piece of work
+constexpr int kPassGroups = 3;    // 16s of rank rows that meet the tokens at once
+constexpr int kShrinkBlocks = 3;  // for each processor
+
+constexpr int kGroupSums = kPairTiles * kTokens * kRanks;
+using PassSums = float[kPassGroups][kPairTiles][kTokens][kRanks];
+
+struct PairShared {
+  PassSums warps[kWarps];
+  PassSums block;
+  int offsets[kPassGroups];  // in a token's sums
+  int num_ranks[kPassGroups];
+};
+
+// 16 rank rows of one part, or fewer.
+struct RankGroup {
+  LoraPart part;
+  int part_index = 0;
+  int first = 0;
+};
+
+// The parts of an adapter, loaded all at once.
+struct AdapterParts {
+  LoraPart parts[kMaxLoraParts];
+
+  __device__ AdapterParts(const Tiles& tiles, const LoraTile& tile, int num_parts) {
+#pragma unroll
+    for (int p = 0; p < kMaxLoraParts; ++p) {
+      parts[p] = tiles.part(tile, min(p, num_parts - 1));
+      if (p >= num_parts) parts[p].rank = 0;
+    }
+  }
+  __device__ int num_groups() const {
+    int count = 0;
+#pragma unroll
+    for (int p = 0; p < kMaxLoraParts; ++p) count += (parts[p].rank + kRanks - 1) / kRanks;
+    return count;
+  }
+  // Of rank 0 past the last one.
+  __device__ RankGroup group(int index) const {
+    RankGroup found{};
+#pragma unroll
+    for (int p = 0; p < kMaxLoraParts; ++p) {
+      const int count = (parts[p].rank + kRanks - 1) / kRanks;
+      if (index >= 0 && index < count) found = {parts[p], p, index * kRanks};
+      index -= count;
+    }
+    return found;
+  }
+};
+
+// Tiles 2 i and 2 i + 1, if they have the same adapter; else the first or, for i from the second
+// half on, the second of them.  Returns whether there is work.
+__device__ inline bool find_pair(const Tiles& tiles, int num_tiles, int i,
+                                 LoraTile (&pair)[kPairTiles]) {
+  const int num_pairs = (num_tiles + 1) / 2;
+  const int mine = i < num_pairs ? 2 * i : 2 * (i - num_pairs) + 1;
+  const int other = mine ^ 1;
+  pair[0] = tiles.tiles[mine];
+  pair[1] = tiles.tiles[min(other, num_tiles - 1)];
+  const bool is_same = other < num_tiles && pair[0].parts == pair[1].parts;
+  if (!is_same) pair[1].count = 0;
+  return !is_same || mine < other;
+}
+
+// The products of a pair's tokens and kGroups times 16 rank rows, or fewer, over this warp's
+// features, as multiply_range says; kAtOnce times 32 of them are on their way together.
+template <typename T, int kGroups, int kAtOnce>
+__device__ void multiply_pair(float (&sums)[kPassGroups][kPairTiles][2][4],
+                              const T* const (&x)[kPairTiles][2],
+                              const T* const (&a)[kPassGroups][2], int num_groups, int begin,
+                              int end) {
+  constexpr int kStep = kWarps * 32;
+  const int first = begin + static_cast<int>(threadIdx.x) / 32 * 32;
+  for (int k = first; k < end; k += kAtOnce * kStep) {
+    uint4 tokens[kAtOnce][kPairTiles][2];
+    uint4 rows[kAtOnce][kGroups][2];
+#pragma unroll
+    for (int s = 0; s < kAtOnce; ++s) {
+      const int mine = k + s * kStep + static_cast<int>(threadIdx.x) % 4 * 8;
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+#pragma unroll
+        for (int t = 0; t < kPairTiles; ++t) {
+          tokens[s][t][h] = load_eight(x[t][h] + mine, mine < end && x[t][h] != nullptr);
+        }
+#pragma unroll
+        for (int g = 0; g < kGroups; ++g) {
+          rows[s][g][h] = load_eight(a[g][h] + mine, mine < end && a[g][h] != nullptr);
+        }
+      }
+    }
+#pragma unroll
+    for (int s = 0; s < kAtOnce; ++s) {
+#pragma unroll
+      for (int g = 0; g < kGroups; ++g) {
+        if (g >= num_groups) continue;
+#pragma unroll
+        for (int t = 0; t < kPairTiles; ++t) {
+          const auto& [upper, lower] = tokens[s][t];
+          const uint32_t low[4] = {upper.x, lower.x, upper.y, lower.y};
+          const uint32_t high[4] = {upper.z, lower.z, upper.w, lower.w};
+#pragma unroll
+          for (int h = 0; h < 2; ++h) {
+            multiply_add<T>(sums[g][t][h], low, rows[s][g][h].x, rows[s][g][h].y);
+            multiply_add<T>(sums[g][t][h], high, rows[s][g][h].z, rows[s][g][h].w);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Adds up the warps' sums, in order.
+__device__ inline void add_warps(const float (&sums)[kPassGroups][kPairTiles][2][4], int num_groups,
+                                 PairShared& shared) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  PassSums& mine = shared.warps[threadIdx.x / 32];
+#pragma unroll
+  for (int g = 0; g < kPassGroups; ++g) {
+    if (g >= num_groups) continue;
+#pragma unroll
+    for (int t = 0; t < kPairTiles; ++t) {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        mine[g][t][lane / 4 + e / 2 % 2 * 8][e / 4 * 8 + lane % 4 * 2 + e % 2] =
+            sums[g][t][e / 4][e % 4];
+      }
+    }
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < num_groups * kGroupSums; i += kThreads) {
+    float sum = 0.0F;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) sum += (&shared.warps[w][0][0][0][0])[i];
+    (&shared.block[0][0][0][0])[i] = sum;
+  }
+}
+
+// Adds up the cluster's blocks' sums, in order, each block a share of them.  Afterwards all of its
+// memory may be written again.
+template <typename T>
+__device__ void write_cluster_sums(const ShrinkParams<T>& params,
+                                   const LoraTile (&pair)[kPairTiles], int num_groups, int partial,
+                                   int cluster_size, PairShared& shared) {
+  float* const out = params.sums + partial / cluster_size * params.partial_stride;
+  cluster_barrier();
+  for (int i = partial % cluster_size * kThreads + static_cast<int>(threadIdx.x);
+       i < num_groups * kGroupSums; i += cluster_size * kThreads) {
+    float* const mine = &shared.block[0][0][0][0] + i;
+    float blocks[kMaxLoraCluster];
+#pragma unroll
+    for (int b = 0; b < kMaxLoraCluster; ++b) {
+      blocks[b] = b < cluster_size ? *of_block(mine, b) : 0.0F;
+    }
+    float sum = 0.0F;
+#pragma unroll
+    for (int b = 0; b < kMaxLoraCluster; ++b) sum += blocks[b];
+    const int group = i / kGroupSums;
+    const int rank = i % kRanks;
+    const int token = i / kRanks % kTokens;
+    const bool is_second = i / (kRanks * kTokens) % kPairTiles == 1;
+    const int begin = is_second ? pair[1].begin : pair[0].begin;
+    const int count = is_second ? pair[1].count : pair[0].count;
+    if (token >= count || rank >= shared.num_ranks[group]) continue;
+    out[(begin + token) * params.token_stride + shared.offsets[group] + rank] = sum;
+  }
+  cluster_barrier();
+}
+
+// The sums of a pair's tokens and an adapter's rank rows, from the `first_group`-th 16 on.
+template <typename T>
+__device__ void shrink_pass(const ShrinkParams<T>& params, const LoraTile (&pair)[kPairTiles],
+                            const AdapterParts& parts, int first_group, int partial,
+                            int cluster_size, PairShared& shared) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int num_groups = min(parts.num_groups() - first_group, kPassGroups);
+  const T* x[kPairTiles][2];
+  const T* a[kPassGroups][2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = lane / 4 + h * 8;
+#pragma unroll
+    for (int t = 0; t < kPairTiles; ++t) {
+      x[t][h] = row < pair[t].count
+                    ? params.x + params.tiles.tokens[pair[t].begin + row] * params.x_stride
+                    : nullptr;
+    }
+#pragma unroll
+    for (int g = 0; g < kPassGroups; ++g) {
+      const RankGroup group = parts.group(first_group + g);
+      const LoraRow* rows = params.tiles.rows(group.part);
+      const int rank = group.first + row;
+      a[g][h] = rank < group.part.rank
+                    ? reinterpret_cast<const T*>(params.tiles.arena + rows[rank].a)
+                    : nullptr;
+    }
+  }
+  if (threadIdx.x < kPassGroups) {
+    const RankGroup group = parts.group(first_group + static_cast<int>(threadIdx.x));
+    shared.offsets[threadIdx.x] = group.part_index * params.tiles.max_rank + group.first;
+    shared.num_ranks[threadIdx.x] = group.part.rank - group.first;
+  }
+  float sums[kPassGroups][kPairTiles][2][4] = {};
+  const int begin = partial * params.range;
+  const int end = min(params.in_features, begin + params.range);
+  if (num_groups == 1) {
+    multiply_pair<T, 1, 4>(sums, x, a, num_groups, begin, end);
+  } else {
+    multiply_pair<T, kPassGroups, 2>(sums, x, a, num_groups, begin, end);
+  }
+  add_warps(sums, num_groups, shared);
+  write_cluster_sums(params, pair, num_groups, partial, cluster_size, shared);
+}
+
+// The next kernel may start when the product has ended, whose `out` it fetches.  Blocks of a
+// cluster have ranges of the same tiles.
+template <typename T>
+__global__ void __launch_bounds__(kThreads, kShrinkBlocks)
+    lora_shrink_pairs(const ShrinkParams<T> params, int cluster_size) {
+  wait_for_previous_kernel();
+  allow_next_kernel();
+  __shared__ PairShared shared;
+  const int num_tiles = *params.tiles.num_tiles;
+  for (int item = static_cast<int>(blockIdx.x); item < num_tiles * params.num_partials;
+       item += static_cast<int>(gridDim.x)) {
+    LoraTile pair[kPairTiles];
+    if (!find_pair(params.tiles, num_tiles, item / params.num_partials, pair)) continue;
+    const AdapterParts parts(params.tiles, pair[0], params.num_parts);
+    for (int group = 0; group < parts.num_groups(); group += kPassGroups) {
+      shrink_pass(params, pair, parts, group, item % params.num_partials, cluster_size, shared);
+    }
+  }
+}
+
+constexpr int kRegistersBesideProduct = 72;  // of a thread
+static_assert(kShrinkSharedBytes <= kSharedBytesBesideProduct);
+
+// A product of few rows lets it start when x is there.  One block stays until the product has
+// ended, so that who waits for this kernel waits for both; the others make room.
+template <typename T>
+__global__ void __maxnreg__(kRegistersBesideProduct)
+    lora_shrink_few(const ShrinkParams<T> params) {
+  allow_next_kernel();
+  const int per_tile = params.num_parts * params.num_partials;
+  const int num_items = *params.tiles.num_tiles * per_tile;
+  for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
+    shrink_item<T>(params, params.tiles.tile(i / per_tile), i);
+  }
+  if (blockIdx.x == 0) wait_for_previous_kernel();
+}
+
+}  // namespace
+}  // namespace lora
+
+template <typename T>
+void lora_shrink_few_tokens(Stream& stream, const LoraAddArgs& args) {
+  using namespace lora;
+  const ShrinkParams<T> params = shrink_params<T>(args);
+  const int64_t num_items =
+      int64_t{args.batch->max_num_tiles} * params.num_partials * params.num_parts;
+  launch(stream, "lora_shrink", lora_shrink_few<T>, shape_for(num_items, kBlocksBesideProduct),
+         params);
+}
+
+template <typename T>
+int64_t lora_shrink_prompt(Stream& stream, const LoraAddArgs& args) {
+  using namespace lora;
+  const int64_t num_tiles = std::max(args.batch->max_num_tiles, 1);
+  const ShrinkParams<T> params = shrink_params<T>(args);
+  const int cluster_size =
+      cuda_properties().arch < 90 ? 1 : std::gcd(params.num_partials, kMaxLoraCluster);
+  LaunchShape shape = shape_for(num_tiles * params.num_partials, kShrinkBlocks);
+  shape.grid.x -= shape.grid.x % static_cast<unsigned>(cluster_size);
+  shape.cluster_size = cluster_size;
+  launch(stream, "lora_shrink", lora_shrink_pairs<T>, shape, params, cluster_size);
+  return params.num_partials / cluster_size;
+}
+
+template void lora_shrink_few_tokens<Half>(Stream&, const LoraAddArgs&);
+template void lora_shrink_few_tokens<BFloat16>(Stream&, const LoraAddArgs&);
+template int64_t lora_shrink_prompt<Half>(Stream&, const LoraAddArgs&);
+template int64_t lora_shrink_prompt<BFloat16>(Stream&, const LoraAddArgs&);
+
+}  // namespace quire
