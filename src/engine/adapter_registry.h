@@ -28,7 +28,7 @@ struct AdapterRegistryConfig {
   LoraModelShape shape;
   int64_t num_usable_blocks = 0;  // of the arena: a larger adapter is refused
   int max_rank = kMaxLoraRank;
-  int max_cpu_loras = 0;       // adapters kept in host memory; 0 = as many as max_host_bytes holds
+  int max_cpu_loras = 0;       // most adapters kept in host memory; 0 = no limit but max_host_bytes
   int64_t max_host_bytes = 0;  // of adapters that no request uses; 0 = no limit
   std::string lora_dir;        // where adapters of unknown names are looked for; empty: nowhere
 };

@@ -53,6 +53,13 @@ ModelFacts::Gpu gpu_facts(const Model& model, const ModelConfig& config, DType d
               2 * int64_t{model.vocab_size()} * size_of(DType::kF32) + hidden * size_of(dtype)};
 }
 
+// Bytes of host memory for adapters.  Where nobody says how many, half of it is left for the page
+// cache, from which dropped adapters come back; else an eighth, for the process itself.
+int64_t max_adapter_host_bytes(const EngineConfig& config) {
+  const int64_t available = available_memory_bytes();
+  return available - available / (config.max_cpu_loras == 0 ? 2 : 8);
+}
+
 AdapterRegistryConfig adapter_registry_config(const EngineConfig& config, LoadedModel& loaded,
                                               const SchedulerConfig& scheduler,
                                               const KernelTable& kernels) {
@@ -63,8 +70,7 @@ AdapterRegistryConfig adapter_registry_config(const EngineConfig& config, Loaded
           .num_usable_blocks = scheduler.num_blocks - 1,
           .max_rank = config.max_lora_rank > 0 ? config.max_lora_rank : kMaxLoraRank,
           .max_cpu_loras = config.max_cpu_loras,
-          // The other half is for the page cache, from which dropped adapters come back.
-          .max_host_bytes = available_memory_bytes() / 2,
+          .max_host_bytes = max_adapter_host_bytes(config),
           .lora_dir = config.lora_dir};
 }
 

@@ -34,7 +34,7 @@ struct EngineConfig {
   bool enable_lora = false;
   int max_loras = 0;         // adapters of running requests; 0 = as many as fit
   int max_lora_rank = 0;     // 0 = kMaxLoraRank
-  int max_cpu_loras = 0;     // adapters kept in host memory; 0 = as many as half of it holds
+  int max_cpu_loras = 0;     // most adapters kept in host memory; 0 = as many as half of it holds
   std::string lora_dir;      // where adapters of unknown names are looked for
   int max_queue_len = 1024;  // requests in flight beyond which add() answers 429
 };
