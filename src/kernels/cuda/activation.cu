@@ -44,7 +44,6 @@ template <typename T, int kSize, int kTokens>
 __global__ void __launch_bounds__(kRowGridThreads, kSize == 2 ? 7 : 4)
     gated_activation_deferred(Rows<T> x, Rows<T> out, int size, Activation activation,
                               const lora::AdditionParams addition) {
-  static_assert(kTokens == 1 || kTokens == kLoraGroupTokens);
   allow_next_kernel();
   const RowPosition position = row_position<kSize>(size);
   const LoraTokenPlace place = addition.places[position.row];
@@ -78,18 +77,17 @@ __global__ void __launch_bounds__(kRowGridThreads, kSize == 2 ? 7 : 4)
   alignas(16) __shared__ float factors[2][kTokens][lora::kChunkRanks];
   const int max_rank = max(gate_part.rank, up.rank);
   const auto load_factors = [&](int first) {
-    static_assert(2 * kTokens * lora::kChunkRanks <= kRowGridThreads);
-    const auto i = static_cast<int>(threadIdx.x);
+    const auto i = static_cast<int>(threadIdx.x);  // 2 * kTokens * kChunkRanks of them load one
     const int rank = i % lora::kChunkRanks;
     const int token = i / lora::kChunkRanks % kTokens;
     const int is_up = i / lora::kChunkRanks / kTokens;
     if (is_up < 2) {
       const LoraPart part = is_up == 0 ? gate_part : up;
-      const bool is_there = token < num_tokens;
+      const int index = is_up == 0 ? 0 : up_part;
       factors[is_up][token][rank] =
-          is_there ? lora::load_factor(addition, place.index + token, part,
-                                       is_up == 0 ? 0 : up_part, first + rank)
-                   : 0.0F;
+          token < num_tokens
+              ? lora::load_factor(addition, place.index + token, part, index, first + rank)
+              : 0.0F;
     }
     __syncthreads();
   };
