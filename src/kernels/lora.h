@@ -88,8 +88,7 @@ inline int64_t lora_partial_features(int64_t in_features, int64_t num_partials) 
 using LoraNumPartialsFn = int64_t (*)(int64_t in_features, int num_tokens);
 
 // out's columns of each part += scale * B * (A * x).
-// Requires: comes next after the product of x that writes `out`, beside which it may run; once for
-// a target in a step.
+// Requires: comes next after the product of x that writes `out`, beside which it may run.
 struct LoraAddArgs {
   TensorView x;  // [tokens, in_features] activations
   const LoraBatch* batch = nullptr;
