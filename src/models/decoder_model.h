@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "models/model.h"
 #include "models/rope_options.h"
 #include "nn/attention.h"
@@ -90,6 +91,7 @@ class DecoderModel final : public Model {
       layers_[i].forward(context, static_cast<int>(i), hidden);
     }
     norm_.forward(context, hidden, hidden);
+    CHECK(!context.residual_lora, "a norm was to add what adapters add to the residual stream");
     context.lora_sums = {};
   }
 

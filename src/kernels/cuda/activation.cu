@@ -38,6 +38,9 @@ __global__ void gated_activation(Rows<T> x, Rows<T> out, int size, Activation ac
   store_floats(gate, out.at(position));
 }
 
+static_assert(2 * kLoraGroupTokens * lora::kChunkRanks <= kRowGridThreads,
+              "a thread loads one of gate's and up's factors");
+
 // The same, with what adapters add to gate and up.  A thread has kSize columns of one row, or of up
 // to kTokens of one adapter, and its part of B in registers.
 template <typename T, int kSize, int kTokens>
@@ -77,7 +80,7 @@ __global__ void __launch_bounds__(kRowGridThreads, kSize == 2 ? 7 : 4)
   alignas(16) __shared__ float factors[2][kTokens][lora::kChunkRanks];
   const int max_rank = max(gate_part.rank, up.rank);
   const auto load_factors = [&](int first) {
-    const auto i = static_cast<int>(threadIdx.x);  // 2 * kTokens * kChunkRanks of them load one
+    const auto i = static_cast<int>(threadIdx.x);
     const int rank = i % lora::kChunkRanks;
     const int token = i / lora::kChunkRanks % kTokens;
     const int is_up = i / lora::kChunkRanks / kTokens;

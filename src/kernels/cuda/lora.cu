@@ -14,6 +14,8 @@ namespace quire {
 namespace lora {
 namespace {
 
+static_assert(kMaxDeferredTokens <= kMaxFewRows, "shrinks of deferred additions are of few tokens");
+
 constexpr int kBlocksPerSm = 8;
 constexpr int kPlainColumns = 256;  // of a piece of work of lora_expand_plain
 
@@ -58,7 +60,8 @@ __global__ void __launch_bounds__(kThreads) lora_expand_plain(const ExpandParams
   for (int item = static_cast<int>(blockIdx.x);; item += static_cast<int>(gridDim.x)) {
     const LoraTile tile = params.tiles.tile(item / params.pieces_per_tile);
     if (item >= num_items) break;
-    const ColumnPiece piece = find_piece<kPlainColumns>(params.columns, item % params.pieces_per_tile);
+    const ColumnPiece piece =
+        find_piece<kPlainColumns>(params.columns, item % params.pieces_per_tile);
     const LoraPart part = params.tiles.part(tile, piece.part);
     const LoraRow* rows = params.tiles.rows(part);
     const int end = min(piece.out_features, piece.column + kPlainColumns);
@@ -117,8 +120,8 @@ void add(Stream& stream, const LoraAddArgs& args) {
       return lora_expand<T, Out>(stream, args, false);
     }
     LoraAddArgs left = args;
-    left.sums.shape = Shape{lora_shrink_prompt<T>(stream, args), args.sums.shape[1],
-                            args.sums.shape[2]};
+    left.sums.shape =
+        Shape{lora_shrink_prompt<T>(stream, args), args.sums.shape[1], args.sums.shape[2]};
     lora_expand<T, Out>(stream, left, true);
   }
 }
@@ -140,8 +143,8 @@ void dispatch_types(const LoraAddArgs& args, const F& f) {
 // Ranges short enough to keep all processors busy with one adapter, if it has few tokens; each as
 // long as is worth a block.
 int64_t cuda_lora_num_partials(int64_t in_features, int num_tokens) {
-  constexpr int64_t kFeatures = 512;                      // of the shortest range
-  constexpr int64_t kWantedBlocks = 264;                  // two on each of an H100's processors
+  constexpr int64_t kFeatures = 512;      // of the shortest range
+  constexpr int64_t kWantedBlocks = 264;  // two on each of an H100's processors
   constexpr int64_t kMost = kMaxLoraPartials;
   constexpr int64_t kPromptTokens = 2 * kLoraTileTokens;  // that share a block
   const int64_t most = std::min(kMost, (in_features + kFeatures - 1) / kFeatures);
@@ -153,9 +156,8 @@ int64_t cuda_lora_num_partials(int64_t in_features, int num_tokens) {
 }
 
 void cuda_lora_add(Stream& stream, const LoraAddArgs& args) {
-  lora::dispatch_types(args, [&](auto x, auto out) {
-    lora::add<decltype(x), decltype(out)>(stream, args);
-  });
+  lora::dispatch_types(
+      args, [&](auto x, auto out) { lora::add<decltype(x), decltype(out)>(stream, args); });
 }
 
 bool cuda_lora_shrink(Stream& stream, const LoraAddArgs& args) {

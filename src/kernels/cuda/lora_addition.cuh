@@ -60,8 +60,9 @@ __device__ inline LoraPart part_at(const AdditionParams& params, const LoraToken
   return parts[params.tiles.first_target + index];
 }
 
-// scale * (the partial sums, added in order) of a token and a rank of one part; 0 past the last rank.
-// All of them are on their way at once: a second round would hold up the kernel as long again.
+// scale * (the partial sums, added in order) of a token and a rank of one part; 0 past the last
+// rank. All of them are on their way at once: a second round would hold up the kernel as long
+// again.
 __device__ inline float load_factor(const AdditionParams& params, int token, const LoraPart& part,
                                     int part_index, int rank) {
   if (rank >= part.rank) return 0.0F;

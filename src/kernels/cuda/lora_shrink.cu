@@ -259,8 +259,7 @@ static_assert(kShrinkSharedBytes <= kSharedBytesBesideProduct);
 // A product of few rows lets it start when x is there.  One block stays until the product has
 // ended, so that who waits for this kernel waits for both; the others make room.
 template <typename T>
-__global__ void __maxnreg__(kRegistersBesideProduct)
-    lora_shrink_few(const ShrinkParams<T> params) {
+__global__ void __maxnreg__(kRegistersBesideProduct) lora_shrink_few(const ShrinkParams<T> params) {
   allow_next_kernel();
   const int per_tile = params.num_parts * params.num_partials;
   const int num_items = *params.tiles.num_tiles * per_tile;

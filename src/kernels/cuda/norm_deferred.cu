@@ -54,8 +54,8 @@ __global__ void __launch_bounds__(kMaxThreads, 2) norm_deferred(const Params<T> 
   allow_next_kernel();
   const auto row = static_cast<int64_t>(blockIdx.x / params.blocks_of_row);
   const int block = static_cast<int>(blockIdx.x % params.blocks_of_row);
-  const int column = (block * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) *
-                     kColumns;
+  const int column =
+      (block * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * kColumns;
   const bool has_columns = column < params.hidden;
   const LoraTokenPlace place = params.addition.places[row];
   const LoraPart part = lora::part_at(params.addition, place, 0);
@@ -103,7 +103,8 @@ bool is_supported(const RmsNormArgs& args) {
   const int64_t hidden = args.weight.shape[0];
   return cuda_properties().arch >= 90 && args.x.shape.rank == 2 && args.x.dtype == DType::kF32 &&
          args.out.dtype == args.lora->batch->dtype && hidden >= kMinHidden &&
-         hidden <= kMaxHidden && hidden % kColumns == 0 && args.lora->part_out_features.size() == 1 &&
+         hidden <= kMaxHidden && hidden % kColumns == 0 &&
+         args.lora->part_out_features.size() == 1 &&
          rows_are_aligned<float, kColumns>(args.x.as<const float>(), args.x.row_stride) &&
          rows_are_aligned<T, kColumns>(args.out.as<const T>(), args.out.row_stride) &&
          rows_are_aligned<float, kColumns>(args.weight.as<const float>(), 0);

@@ -113,7 +113,7 @@ __device__ inline void rotate(const HeadsParams<T>& params, const float* cos_sin
 
 // What is added to a thread's elements before anything else.
 struct NoAddition {
-  __device__ void add_to(float (& /*x*/)[kElements]) const {}
+  __device__ void add_to(float (&/*x*/)[kElements]) const {}
 };
 
 // One head of one token, of which each thread of a group has kElements from `column` on.  All
@@ -240,7 +240,8 @@ class HeadAddition {
 
 template <typename T, int kLanes>
 __global__ void __launch_bounds__(kThreads, 4)
-    write_heads_deferred(const HeadsParams<T> params, const __grid_constant__ lora::AdditionParams addition_params) {
+    write_heads_deferred(const HeadsParams<T> params,
+                         const __grid_constant__ lora::AdditionParams addition_params) {
   allow_next_kernel();
   constexpr int kGroups = kThreads / kLanes;
   const int num_heads = params.num_q_heads + 2 * params.num_kv_heads;
