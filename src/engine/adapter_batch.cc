@@ -17,7 +17,7 @@ int max_tiles(const AdapterBatchConfig& config, int max_tokens) {
 }
 
 int64_t tiles_bytes(const AdapterBatchConfig& config, int max_tokens) {
-  return MirroredArena::space(1, DType::kI32) +
+  return MirroredArena::space(2, DType::kI32) +
          MirroredArena::space(max_tiles(config, max_tokens) * kTileWords, DType::kI32) +
          MirroredArena::space(max_tokens, DType::kI32);
 }
@@ -34,7 +34,7 @@ AdapterBatch::AdapterBatch(const AdapterBatchConfig& config, const Device& devic
       logit_rows_(take_tiles(config, config.max_num_seqs)) {}
 
 AdapterBatch::Tiles AdapterBatch::take_tiles(const AdapterBatchConfig& config, int max_tokens) {
-  Tiles tiles{.num_tiles = arena_.take({1}, DType::kI32),
+  Tiles tiles{.num_tiles = arena_.take({2}, DType::kI32),
               .tiles = arena_.take({max_tiles(config, max_tokens), kTileWords}, DType::kI32),
               .tokens = arena_.take({max_tokens}, DType::kI32),
               .batch = {.arena = config.arena, .dtype = config.dtype}};
@@ -87,29 +87,43 @@ void AdapterBatch::find_spans(const SchedulerOutput& step, std::span<RequestRow*
 
 template <typename ForEachRow>
 void AdapterBatch::fill(Tiles& tiles, const ForEachRow& for_each_row) {
+  tiles.batch.max_num_tiles = tiles.batch.max_num_tokens = tiles.batch.max_rank = 0;
+  auto* num_tiles = tiles.num_tiles.host().as<int32_t>();
+  for (const bool has_few : {false, true}) {
+    for (auto begin = spans_.begin(); begin != spans_.end();) {
+      const auto end = std::find_if(begin, spans_.end(), [&](const Span& span) {
+        return span.directory != begin->directory;
+      });
+      int count = 0;
+      for (const Span& span : std::span(begin, end)) for_each_row(span, [&](int) { ++count; });
+      if (lora_has_few(count, begin->rank) == has_few) add_tiles(tiles, {begin, end}, for_each_row);
+      begin = end;
+    }
+    if (!has_few) num_tiles[1] = tiles.batch.max_num_tiles;
+  }
+  num_tiles[0] = tiles.batch.max_num_tiles;
+}
+
+template <typename ForEachRow>
+void AdapterBatch::add_tiles(Tiles& tiles, std::span<const Span> spans,
+                             const ForEachRow& for_each_row) {
   auto* tokens = tiles.tokens.host().as<int32_t>();
   auto* tile = tiles.tiles.host().as<LoraTile>();
-  int num_tokens = 0;
-  int num_tiles = 0;
-  int max_rank = 0;
-  int64_t last_directory = -1;
-  for (const Span& span : spans_) {
+  LoraBatch& batch = tiles.batch;
+  int room = 0;  // in the last tile
+  for (const Span& span : spans) {
     for_each_row(span, [&](int token) {
-      const bool goes_on =
-          span.directory == last_directory && tile[num_tiles - 1].count < kLoraTileTokens;
-      if (!goes_on) {
-        tile[num_tiles++] = {.parts = span.directory, .begin = num_tokens, .count = 0};
+      if (room == 0) {
+        tile[batch.max_num_tiles++] = {
+            .parts = span.directory, .begin = batch.max_num_tokens, .count = 0};
+        room = kLoraTileTokens;
       }
-      last_directory = span.directory;
-      ++tile[num_tiles - 1].count;
-      tokens[num_tokens++] = token;
-      max_rank = std::max(max_rank, span.rank);
+      --room;
+      ++tile[batch.max_num_tiles - 1].count;
+      tokens[batch.max_num_tokens++] = token;
+      batch.max_rank = std::max(batch.max_rank, span.rank);
     });
   }
-  *tiles.num_tiles.host().as<int32_t>() = num_tiles;
-  tiles.batch.max_num_tiles = num_tiles;
-  tiles.batch.max_num_tokens = num_tokens;
-  tiles.batch.max_rank = max_rank;
 }
 
 void AdapterBatch::fill_places(int num_tokens) {

@@ -37,7 +37,7 @@ class AdapterBatch {
  private:
   // Tiles over one set of rows of activations.
   struct Tiles {
-    MirroredTensor num_tiles;  // [1] i32
+    MirroredTensor num_tiles;  // [2] i32
     MirroredTensor tiles;      // LoraTile[]
     MirroredTensor tokens;     // [max] i32
     LoraBatch batch;
@@ -55,6 +55,9 @@ class AdapterBatch {
   void find_spans(const SchedulerOutput& step, std::span<RequestRow* const> rows);
   template <typename ForEachRow>
   void fill(Tiles& tiles, const ForEachRow& for_each_row);
+  // `spans`: of one adapter.
+  template <typename ForEachRow>
+  void add_tiles(Tiles& tiles, std::span<const Span> spans, const ForEachRow& for_each_row);
   // Of the rows of a step of few tokens.
   void fill_places(int num_tokens);
 

@@ -19,6 +19,8 @@ namespace quire {
 inline constexpr int kMaxLoraRank = 512;  // PEFT's adapters end there; bounds memory on the stack
 inline constexpr int kMaxLoraParts = 4;   // matrices that one Linear stacks
 inline constexpr int kLoraTileTokens = 16;
+inline constexpr int kLoraFewTokens = 2;  // see lora_has_few
+inline constexpr int kLoraFewRanks = 32;
 inline constexpr int kMaxLoraPartials = 16;    // sums of one token and rank row
 inline constexpr int kMaxDeferredTokens = 64;  // of a step whose additions other kernels make
 inline constexpr int kLoraGroupTokens = 2;     // that such a kernel takes together
@@ -40,6 +42,12 @@ struct LoraTile {
   int32_t begin = 0;  // in LoraBatch::tokens
   int32_t count = 0;  // 1 .. kLoraTileTokens
 };
+
+// Whether an adapter has so few tokens in a step, and ranks, that its bytes are what they cost.
+// Tiles of such adapters come last.
+constexpr bool lora_has_few(int64_t num_tokens, int max_rank) {
+  return num_tokens <= kLoraFewTokens && max_rank <= kLoraFewRanks;
+}
 
 // A row of x and its adapter.
 struct LoraTokenPlace {
@@ -70,16 +78,18 @@ struct LoraBatch {
   int max_rank = 0;           // no adapter of the step has more
   int max_num_tiles = 0;      // sizes launches that are recorded
   int max_num_tokens = 0;
-  TensorView num_tiles = {};  // [1] i32
-  TensorView tiles = {};      // LoraTile[num_tiles]
-  TensorView tokens = {};     // i32: the rows of x that have an adapter, adapter by adapter
+  // [2] i32: how many tiles there are, and how many of them, which come first, are not of adapters
+  // that have few (lora_has_few).
+  TensorView num_tiles = {};
+  TensorView tiles = {};   // LoraTile[num_tiles]
+  TensorView tokens = {};  // i32: the rows of x that have an adapter, adapter by adapter
   // LoraTokenPlace[kMaxDeferredTokens], of each row of x; empty if there are more.
   TensorView places = {};
 };
 
 // A * x may be summed over several ranges of features, so that there is work for all processors of
 // a GPU where one token has one adapter.  The features of a range, if there are `num_partials`:
-inline int64_t lora_partial_features(int64_t in_features, int64_t num_partials) {
+constexpr int64_t lora_partial_features(int64_t in_features, int64_t num_partials) {
   constexpr int64_t kMultiple = 64;
   const int64_t even = (in_features + num_partials - 1) / num_partials;
   return (even + kMultiple - 1) / kMultiple * kMultiple;

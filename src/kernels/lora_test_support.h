@@ -1,7 +1,10 @@
 // Random adapters in an arena, and batches over them, for the tests of the LoRA kernels.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernel_test_support.h"
@@ -76,7 +79,14 @@ struct LoraTestBatch {
   LoraTestBatch(const LoraTestArena& arena, const std::vector<int>& adapters) {
     std::vector<int32_t> tokens;
     std::vector<LoraTile> tiles;
-    for (int adapter = 0; adapter < arena.num_adapters(); ++adapter) {
+    std::vector<int> order(static_cast<size_t>(arena.num_adapters()));
+    std::iota(order.begin(), order.end(), 0);
+    const auto has_few = [&](int adapter) {
+      return lora_has_few(std::ranges::count(adapters, adapter), arena.rank(adapter));
+    };
+    std::ranges::sort(order, {}, [&](int adapter) { return std::pair(has_few(adapter), adapter); });
+    int32_t num_of_many = 0;
+    for (const int adapter : order) {
       const auto begin = tokens.size();
       for (size_t i = 0; i < adapters.size(); ++i) {
         if (adapters[i] == adapter) tokens.push_back(static_cast<int32_t>(i));
@@ -88,12 +98,13 @@ struct LoraTestBatch {
                          .count = static_cast<int32_t>(count)});
         batch.max_rank = std::max(batch.max_rank, arena.rank(adapter));
       }
+      if (!has_few(adapter)) num_of_many = static_cast<int32_t>(tiles.size());
     }
     batch.arena = arena.arena().data();
     batch.dtype = arena.shape().dtype;
     batch.max_num_tiles = static_cast<int>(tiles.size());
     batch.max_num_tokens = static_cast<int>(tokens.size());
-    num_tiles_ = indices({static_cast<int32_t>(tiles.size())});
+    num_tiles_ = indices({static_cast<int32_t>(tiles.size()), num_of_many});
     tokens_ = indices(tokens);
     tiles_ =
         Tensor({batch.max_num_tiles, int64_t{sizeof(LoraTile) / sizeof(int32_t)}}, DType::kI32);

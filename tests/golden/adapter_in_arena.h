@@ -71,7 +71,9 @@ class AdapterInArena {
       tokens.push_back(token);
     }
     const auto num_tiles = static_cast<int32_t>(tiles.size());
-    num_tiles_ = upload({1}, &num_tiles);
+    const bool has_few = lora_has_few(end - begin, adapter_.max_rank());
+    const int32_t counts[] = {num_tiles, has_few ? 0 : num_tiles};
+    num_tiles_ = upload({2}, counts);
     tokens_ = upload({std::ssize(tokens)}, tokens.data());
     tiles_ = upload({num_tiles, int64_t{sizeof(LoraTile) / sizeof(int32_t)}}, tiles.data());
     std::vector<LoraTokenPlace> places(kMaxDeferredTokens);

@@ -119,10 +119,8 @@ void add(Stream& stream, const LoraAddArgs& args) {
       lora_shrink_few_tokens<T>(stream, args);
       return lora_expand<T, Out>(stream, args, false);
     }
-    LoraAddArgs left = args;
-    left.sums.shape =
-        Shape{lora_shrink_prompt<T>(stream, args), args.sums.shape[1], args.sums.shape[2]};
-    lora_expand<T, Out>(stream, left, true);
+    lora_shrink_many_tokens<T>(stream, args);
+    lora_expand<T, Out>(stream, args, true);
   }
 }
 
@@ -143,15 +141,16 @@ void dispatch_types(const LoraAddArgs& args, const F& f) {
 // Ranges short enough to keep all processors busy with one adapter, if it has few tokens; each as
 // long as is worth a block.
 int64_t cuda_lora_num_partials(int64_t in_features, int num_tokens) {
-  constexpr int64_t kFeatures = 512;      // of the shortest range
   constexpr int64_t kWantedBlocks = 264;  // two on each of an H100's processors
   constexpr int64_t kMost = kMaxLoraPartials;
   constexpr int64_t kPromptTokens = 2 * kLoraTileTokens;  // that share a block
-  const int64_t most = std::min(kMost, (in_features + kFeatures - 1) / kFeatures);
+  const bool is_middle = num_tokens > kMaxFewRows && num_tokens <= lora::kMaxSingleTileTokens;
+  const int64_t shortest = is_middle ? 1024 : 512;  // range, in features
+  const int64_t most = std::min(kMost, (in_features + shortest - 1) / shortest);
   if (num_tokens <= kMaxFewRows) return most;
   const int64_t num_blocks = (num_tokens + kPromptTokens - 1) / kPromptTokens;
-  const int64_t wanted =
-      std::clamp<int64_t>(kWantedBlocks / num_blocks, 1, std::min<int64_t>(most, kMaxLoraCluster));
+  const int64_t wanted = std::clamp<int64_t>(kWantedBlocks / num_blocks, 1,
+                                             std::min<int64_t>(most, lora::kMaxLoraCluster));
   return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(wanted)));
 }
 

@@ -133,5 +133,24 @@ TEST_F(CudaLora, ServesPromptsBesideDecodedTokens) {
   }
 }
 
+// Most tokens alone with an adapter or two to one, some of which have more ranks than a warp has
+// lanes, beside a few adapters with many tokens: fewer tiles than clusters are made for, and more.
+TEST_F(CudaLora, ServesManyAdapters) {
+  Random random(46);
+  const std::vector<int> ranks[] = {{8, 8, 8}, {16, 0, 16}, {32, 1, 5}, {33, 8, 40}, {24, 16, 3}};
+  for (const int num_adapters : {70, 130, 300}) {
+    for (const DType out_dtype : {DType::kBF16, DType::kF32}) {
+      LoraCase c{.shape = {DType::kBF16, 2056, {1000, 264, 520}},
+                 .is_recorded = out_dtype == DType::kBF16};
+      for (int a = 0; a < num_adapters; ++a) {
+        c.ranks.push_back(ranks[a % std::ssize(ranks)]);
+        const int num_tokens = a % 40 == 7 ? 20 : random.between(1, 2);
+        c.adapters.insert(c.adapters.end(), static_cast<size_t>(num_tokens), a);
+      }
+      expect_same_as_reference(random, c, out_dtype);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace quire

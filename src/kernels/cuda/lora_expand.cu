@@ -1,7 +1,9 @@
 // Low-rank additions, second half: out += scale * B * the sums that a shrink has left.
 //
-// Bytes bound it: it reads and writes `out` once, and B and the sums once for 64 tokens by 128
-// columns.
+// Bytes bound it.  Of adapters with many tokens those of `out`, which it reads and writes once, and
+// B and the sums once for 64 tokens by 128 columns.  Of adapters with few tokens those of B: a warp
+// has an adapter, and looks up what leads to B once for many columns; tensor cores would take
+// more instructions to feed than the products are.
 // Sources: kernels/lora.h; lora_items.cuh, whose tiles and layout of fragments this uses.
 #include <algorithm>
 
@@ -12,18 +14,18 @@ namespace quire {
 namespace lora {
 namespace {
 
-constexpr int kGroupTiles = 4;  // of an expand's piece of work
+constexpr int kGroupTiles = 4;         // of an expand's piece of work
+constexpr int kFewColumns = 256;       // that a warp makes at once
+constexpr int kFewPieceColumns = 512;  // of one, of adapters with few tokens
 static_assert(kGroupTiles == kWarps, "a warp prepares a tile");
 
-// A lane's columns of a row of out: 16 bytes, beside those of three other lanes of its warp; the
-// columns of a piece of work, whose 64 rows of out are 16 KiB; and the blocks for each processor,
-// as many as it has registers for.
+// A lane's columns of a row of out: 16 bytes, beside those of three other lanes of its warp; and
+// the columns of a piece of work, whose 64 rows of out are 16 KiB.
 template <typename Out>
 constexpr int kLaneColumns = 16 / sizeof(Out);
 template <typename Out>
 constexpr int kPieceColumns = kWarps * 4 * kLaneColumns<Out>;
-template <typename Out>
-constexpr int kExpandBlocks = sizeof(Out) == 2 ? 4 : 5;
+constexpr int kExpandBlocks = 4;  // for each processor
 
 // What warps tell each other of a tile.
 struct TileShared {
@@ -120,7 +122,7 @@ struct WarpTile {
   // scale * (the partial sums, added in order), zeros beyond the tokens and ranks.
   template <typename T, typename Out>
   __device__ void make_factors(const ExpandParams<Out>& params, int part_index, int first,
-                               T (*to)[kRanks + 8]) const {
+                               int num_partials, T (*to)[kRanks + 8]) const {
     constexpr int kValues = kTokens * kRanks / 32;
     if (first >= part.rank) return;
     const int row = static_cast<int>(threadIdx.x % 32) / kRanks;
@@ -129,7 +131,7 @@ struct WarpTile {
                               part_index * params.tiles.max_rank + first + rank;
     float sums[kValues] = {};
 #pragma unroll 1
-    for (int p = 0; p < params.num_partials; ++p) {
+    for (int p = 0; p < num_partials; ++p) {
       float values[kValues];
 #pragma unroll
       for (int n = 0; n < kValues; ++n) {
@@ -223,7 +225,7 @@ struct PieceValues {
 // All that an item reads is on its way before it waits for any.
 template <typename T, typename Out>
 __device__ void expand_piece(const ExpandParams<Out>& params, int first_tile, int num_tiles,
-                             const ColumnPiece& piece, WaitOnce& wait_for_sums,
+                             const ColumnPiece& piece, int num_partials, WaitOnce& wait_for_sums,
                              PieceShared<T, Out>& shared) {
   const auto warp = static_cast<int>(threadIdx.x / 32);
   const LaneRows rows(params.tiles, first_tile, num_tiles, piece.part);
@@ -244,7 +246,7 @@ __device__ void expand_piece(const ExpandParams<Out>& params, int first_tile, in
   mine.tell(params.tiles, shared.tiles[warp]);
   mine.fetch(params.tiles, piece, 0, shared.b[warp]);
   wait_for_sums();
-  mine.make_factors<T>(params, piece.part, 0, shared.factors[warp]);
+  mine.make_factors<T>(params, piece.part, 0, num_partials, shared.factors[warp]);
   PieceValues<Out> values;
   values.set(held);
   for (int first = 0;;) {
@@ -256,27 +258,164 @@ __device__ void expand_piece(const ExpandParams<Out>& params, int first_tile, in
     __syncthreads();
     mine.find_row(params.tiles, first);
     mine.fetch(params.tiles, piece, first, shared.b[warp]);
-    mine.make_factors<T>(params, piece.part, first, shared.factors[warp]);
+    mine.make_factors<T>(params, piece.part, first, num_partials, shared.factors[warp]);
   }
   if (has_columns) values.store(shared, out, out_stride);
 }
 
-// Where the shrink began when the product had ended, `out` is read beside it.
+// The tokens of an adapter that has few, and few ranks: a warp's, which makes 256 columns of them
+// at once.  A lane has a rank row's place and factors.
 template <typename T, typename Out>
-__global__ void __launch_bounds__(kThreads, kExpandBlocks<Out>)
-    lora_expand_tiles(const ExpandParams<Out> params, bool out_is_ready) {
+class FewTokens {
+ public:
+  __device__ FewTokens(const ExpandParams<Out>& params, const LoraTile& tile, int part_index)
+      : params_(params),
+        part_index_(part_index),
+        tile_(tile),
+        part_(params.tiles.part(tile, part_index)) {
+#pragma unroll
+    for (int t = 0; t < kLoraFewTokens; ++t) {
+      tokens_[t] = params.tiles.tokens[tile.begin + min(t, tile.count - 1)];
+    }
+    if (lane() < part_.rank) row_ = params.tiles.rows(part_)[lane()].b;
+  }
+
+  __device__ bool has_work() const { return part_.rank > 0; }
+
+  // Call it when the sums are there, before add().
+  __device__ void make_factors(int num_partials) {
+    const float* from = params_.sums + tile_.begin * params_.token_stride +
+                        part_index_ * params_.tiles.max_rank + lane();
+    for (int p = 0; p < num_partials && lane() < part_.rank; ++p, from += params_.partial_stride) {
+#pragma unroll
+      for (int t = 0; t < kLoraFewTokens; ++t) {
+        if (t < tile_.count) factors_[t] += __ldcg(from + t * params_.token_stride);
+      }
+    }
+#pragma unroll
+    for (float& factor : factors_) factor *= part_.scale;
+  }
+
+  // Adds to 256 columns of the part from `column` on.
+  __device__ void add(const ColumnPiece& piece, int column) {
+    const int mine = min(column + lane() * kSize, piece.out_features - kSize);
+    Out* const out = params_.out + piece.begin + mine;
+    uint4 b[kRows];
+    load_rows(0, mine, b);
+    uint4 held[kLoraFewTokens][kVectors];
+#pragma unroll
+    for (int i = 0; i < kLoraFewTokens * kVectors; ++i) {
+      held[i / kVectors][i % kVectors] =
+          __ldcg(reinterpret_cast<const uint4*>(out + tokens_[i / kVectors] * params_.out_stride) +
+                 i % kVectors);
+    }
+    float values[kLoraFewTokens][kSize] = {};
+    for (int rank = 0;;) {
+      add_rows(rank, b, values);
+      rank += kRows;
+      if (rank >= part_.rank) break;
+      load_rows(rank, mine, b);
+    }
+    if (column + lane() * kSize >= piece.out_features) return;
+#pragma unroll
+    for (int t = 0; t < kLoraFewTokens; ++t) {
+      if (t >= tile_.count) continue;
+      Row row = reinterpret_cast<const Row&>(held[t]);
+#pragma unroll
+      for (int n = 0; n < kSize; ++n) {
+        row.values[n] = from_float<Out>(to_float(row.values[n]) + values[t][n]);
+      }
+      *reinterpret_cast<Row*>(out + tokens_[t] * params_.out_stride) = row;
+    }
+  }
+
+ private:
+  static constexpr int kSize = 8;  // a lane's columns
+  static constexpr int kVectors = kSize * sizeof(Out) / 16;
+  static constexpr int kRows = 8;  // of B, on their way at once
+  using Row = Vector<Out, kSize>;
+
+  __device__ static int lane() { return static_cast<int>(threadIdx.x % 32); }
+
+  // The last rank's row again in place of those past it, whose factors are 0: loads under a
+  // condition would wait for each other.
+  __device__ void load_rows(int first, int column, uint4 (&b)[kRows]) const {
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int64_t row = __shfl_sync(0xffffffffU, row_, min(first + i, part_.rank - 1));
+      b[i] = __ldcg(reinterpret_cast<const uint4*>(params_.tiles.arena + row +
+                                                   column * static_cast<int>(sizeof(T))));
+    }
+  }
+
+  __device__ void add_rows(int first, const uint4 (&b)[kRows],
+                           float (&values)[kLoraFewTokens][kSize]) const {
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const auto& row = reinterpret_cast<const Vector<T, kSize>&>(b[i]);
+#pragma unroll
+      for (int t = 0; t < kLoraFewTokens; ++t) {
+        const float factor = __shfl_sync(0xffffffffU, factors_[t], first + i);
+#pragma unroll
+        for (int n = 0; n < kSize; ++n) {
+          values[t][n] = fmaf(factor, to_float(row.values[n]), values[t][n]);
+        }
+      }
+    }
+  }
+
+  const ExpandParams<Out>& params_;
+  int part_index_;
+  LoraTile tile_;
+  LoraPart part_;
+  int tokens_[kLoraFewTokens];  // rows of out; the last one again past it
+  int64_t row_ = 0;             // of B, in the arena
+  float factors_[kLoraFewTokens] = {};
+};
+
+template <typename T, typename Out>
+__device__ void expand_few(const ExpandParams<Out>& params, int tile, int index, int num_partials) {
+  const ColumnPiece piece = find_piece<kFewPieceColumns>(params.columns, index);
+  FewTokens<T, Out> tokens(params, params.tiles.tiles[tile], piece.part);
+  if (!tokens.has_work()) return;
+  wait_for_previous_kernel();
+  tokens.make_factors(num_partials);
+  const int end = min(piece.column + kFewPieceColumns, piece.out_features);
+  for (int column = piece.column; column < end; column += kFewColumns) tokens.add(piece, column);
+}
+
+// Items are, first, pieces of the columns of four tiles each, then larger ones of four adapters
+// with few tokens.  Where lora_shrink_many_tokens made the sums, `out` is read beside it.
+template <typename T, typename Out>
+__global__ void __launch_bounds__(kThreads, kExpandBlocks)
+    lora_expand_tiles(const __grid_constant__ ExpandParams<Out> params, ManyTokens many) {
   allow_next_kernel();
   __shared__ PieceShared<T, Out> shared;
-  const int num_tiles = *params.tiles.num_tiles;
-  const int num_groups = (num_tiles + kGroupTiles - 1) / kGroupTiles;
+  const int num_tiles = params.tiles.num_tiles[0];
+  const int num_of_many = params.tiles.num_tiles[1];
+  const bool is_after_many = many.cluster_size > 0;
+  const int num_partials =
+      is_after_many ? Ranges(num_tiles, params.num_partials, many).num_sums() : params.num_partials;
+  const auto groups_of = [](int count) { return (count + kGroupTiles - 1) / kGroupTiles; };
+  const int num_pieces = groups_of(num_of_many) * params.pieces_per_tile;
+  const int num_items =
+      num_pieces + groups_of(num_tiles - num_of_many) * params.few_pieces_per_tile;
   WaitOnce wait_for_sums;
-  if (!out_is_ready) wait_for_sums();
-  for (int item = static_cast<int>(blockIdx.x); item < num_groups * params.pieces_per_tile;
+  if (!is_after_many) wait_for_sums();
+  for (int item = static_cast<int>(blockIdx.x); item < num_items;
        item += static_cast<int>(gridDim.x)) {
-    const ColumnPiece piece =
-        find_piece<kPieceColumns<Out>>(params.columns, item % params.pieces_per_tile);
-    expand_piece<T>(params, item / params.pieces_per_tile * kGroupTiles, num_tiles, piece,
-                    wait_for_sums, shared);
+    if (item < num_pieces) {
+      const ColumnPiece piece =
+          find_piece<kPieceColumns<Out>>(params.columns, item % params.pieces_per_tile);
+      expand_piece<T>(params, item / params.pieces_per_tile * kGroupTiles, num_of_many, piece,
+                      num_partials, wait_for_sums, shared);
+      continue;
+    }
+    const int few = item - num_pieces;
+    const int tile = num_of_many + few / params.few_pieces_per_tile * kGroupTiles +
+                     static_cast<int>(threadIdx.x / 32);
+    if (tile >= num_tiles) continue;
+    expand_few<T>(params, tile, few % params.few_pieces_per_tile, num_partials);
   }
   wait_for_sums();
 }
@@ -285,13 +424,16 @@ __global__ void __launch_bounds__(kThreads, kExpandBlocks<Out>)
 }  // namespace lora
 
 template <typename T, typename Out>
-void lora_expand(Stream& stream, const LoraAddArgs& args, bool out_is_ready) {
+void lora_expand(Stream& stream, const LoraAddArgs& args, bool is_after_many) {
   using namespace lora;
-  const ExpandParams<Out> params = expand_params<Out>(args, kPieceColumns<Out>);
+  ExpandParams<Out> params = expand_params<Out>(args, kPieceColumns<Out>);
+  params.few_pieces_per_tile = expand_params<Out>(args, kFewPieceColumns).pieces_per_tile;
   const int64_t num_tiles = std::max(args.batch->max_num_tiles, 1);
   const int64_t num_groups = (num_tiles + kGroupTiles - 1) / kGroupTiles;
+  const ManyTokens many =
+      is_after_many ? many_tokens(params.num_partials, args.batch->max_num_tokens) : ManyTokens{};
   launch(stream, "lora_expand", lora_expand_tiles<T, Out>,
-         shape_for(num_groups * params.pieces_per_tile, kExpandBlocks<Out>), params, out_is_ready);
+         shape_for(num_groups * params.pieces_per_tile, kExpandBlocks), params, many);
 }
 
 template void lora_expand<Half, Half>(Stream&, const LoraAddArgs&, bool);

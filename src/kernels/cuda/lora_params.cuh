@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/check.h"
 #include "kernels/cuda/launch.cuh"
@@ -51,6 +52,43 @@ struct ShrinkParams {
   int num_parts = 0;
 };
 
+// Up to so many tokens a shrink's piece of work is one tile; of more, two, for which it reads A
+// once.
+inline constexpr int kMaxSingleTileTokens = 512;
+// The most partial sums that a cluster of blocks adds up: a power of two, which divides theirs.
+inline constexpr int kMaxLoraCluster = 8;
+
+// How a shrink of more than a few tokens may divide its work.
+struct ManyTokens {
+  int cluster_size = 0;  // blocks that may add up their sums; 0: there are but a few tokens
+  int most_items = 0;    // that processors have room for at once
+};
+
+inline ManyTokens many_tokens(int num_partials, int num_tokens) {
+  constexpr ManyTokens kSingle{.cluster_size = 4, .most_items = 528};
+  constexpr ManyTokens kPairs{.cluster_size = kMaxLoraCluster, .most_items = 384};
+  ManyTokens result = num_tokens <= kMaxSingleTileTokens ? kSingle : kPairs;
+  result.cluster_size =
+      cuda_properties().arch < 90 ? 1 : std::gcd(num_partials, result.cluster_size);
+  return result;
+}
+
+// Into how many ranges of features a shrink divides the work on a tile, and how many of them a
+// cluster adds up.  Where there are many tiles, blocks work by themselves, and on longer ranges.
+struct Ranges {
+  int count;
+  int cluster_size;
+
+  __device__ Ranges(int num_tiles, int num_partials, const ManyTokens& many)
+      : count(num_partials), cluster_size(many.cluster_size) {
+    constexpr int kManyTiles = 100;
+    if (num_tiles < kManyTiles) return;
+    count = min(max(many.most_items / num_tiles, 1), num_partials);
+    cluster_size = 1;
+  }
+  __device__ int num_sums() const { return count / cluster_size; }
+};
+
 struct ExpandColumns {
   int num_parts = 0;
   int out_features[kMaxLoraParts] = {};
@@ -66,6 +104,7 @@ struct ExpandParams {
   int num_partials = 0;
   ExpandColumns columns;
   int pieces_per_tile = 0;
+  int few_pieces_per_tile = 0;  // of an adapter with few tokens
   Out* out = nullptr;
   int64_t out_stride = 0;
 };

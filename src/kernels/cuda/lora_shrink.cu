@@ -1,13 +1,14 @@
 // Low-rank additions, first half: a shrink makes the sums A x.
 //
-// For few tokens its blocks run beside the product of the same x.  For prompts bytes bound it: it
-// reads x once for all parts, and A once for 32 tokens; blocks that share out a product's features
-// add up their sums as a cluster, so that an expand finds one, not eight.
+// For few tokens its blocks run beside the product of the same x.  Else bytes bound it, those of A
+// where each token has its own adapter, those of x in prompts: it reads x once for all parts and,
+// of prompts, A once for 32 tokens.  Blocks that share out the features add up their sums as a
+// cluster, so that an expand finds one, not eight; where there are tiles enough, each has one by
+// itself.
 //
 // Adapters lie where they are during a step, so their rows are fetched before the last kernel ends.
 // Sources: kernels/lora.h; lora_items.cuh, whose tiles and layout of fragments these use.
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/gemm_few_rows.h"
@@ -18,16 +19,22 @@ namespace quire {
 namespace lora {
 namespace {
 
-constexpr int kPairTiles = 2;     // of a shrink's piece of work
-constexpr int kPassGroups = 3;    // 16s of rank rows that meet the tokens at once
-constexpr int kShrinkBlocks = 3;  // for each processor
+constexpr int kPassGroups = 3;  // 16s of rank rows that meet the tokens at once
 
-constexpr int kGroupSums = kPairTiles * kTokens * kRanks;
-using PassSums = float[kPassGroups][kPairTiles][kTokens][kRanks];
+// Blocks for each processor, whose tokens are those of so many tiles.
+template <int kTiles>
+constexpr int kShrinkBlocks = kTiles == 1 ? 5 : 3;
 
-struct PairShared {
-  PassSums warps[kWarps];
-  PassSums block;
+template <int kTiles>
+constexpr int kGroupSums = (kTokens * kRanks * kTiles);
+
+template <int kTiles>
+using PassSums = float[kPassGroups][kTiles][kTokens][kRanks];
+
+template <int kTiles>
+struct PassShared {
+  PassSums<kTiles> warps[kWarps];
+  PassSums<kTiles> block;
   int offsets[kPassGroups];  // in a token's sums
   int num_ranks[kPassGroups];
 };
@@ -71,8 +78,7 @@ struct AdapterParts {
 
 // Tiles 2 i and 2 i + 1, if they have the same adapter; else the first or, for i from the second
 // half on, the second of them.  Returns whether there is work.
-__device__ inline bool find_pair(const Tiles& tiles, int num_tiles, int i,
-                                 LoraTile (&pair)[kPairTiles]) {
+__device__ inline bool find_tiles(const Tiles& tiles, int num_tiles, int i, LoraTile (&pair)[2]) {
   const int num_pairs = (num_tiles + 1) / 2;
   const int mine = i < num_pairs ? 2 * i : 2 * (i - num_pairs) + 1;
   const int other = mine ^ 1;
@@ -83,17 +89,23 @@ __device__ inline bool find_pair(const Tiles& tiles, int num_tiles, int i,
   return !is_same || mine < other;
 }
 
-// The products of a pair's tokens and kGroups times 16 rank rows, or fewer, over this warp's
+// Tile i.
+__device__ inline bool find_tiles(const Tiles& tiles, int /*num_tiles*/, int i,
+                                  LoraTile (&tile)[1]) {
+  tile[0] = tiles.tiles[i];
+  return true;
+}
+
+// The products of the tiles' tokens and kGroups times 16 rank rows, or fewer, over this warp's
 // features, as multiply_range says; kAtOnce times 32 of them are on their way together.
-template <typename T, int kGroups, int kAtOnce>
-__device__ void multiply_pair(float (&sums)[kPassGroups][kPairTiles][2][4],
-                              const T* const (&x)[kPairTiles][2],
-                              const T* const (&a)[kPassGroups][2], int num_groups, int begin,
-                              int end) {
+template <typename T, int kGroups, int kAtOnce, int kTiles>
+__device__ void multiply_tiles(float (&sums)[kPassGroups][kTiles][2][4],
+                               const T* const (&x)[kTiles][2], const T* const (&a)[kPassGroups][2],
+                               int num_groups, int begin, int end) {
   constexpr int kStep = kWarps * 32;
   const int first = begin + static_cast<int>(threadIdx.x) / 32 * 32;
   for (int k = first; k < end; k += kAtOnce * kStep) {
-    uint4 tokens[kAtOnce][kPairTiles][2];
+    uint4 tokens[kAtOnce][kTiles][2];
     uint4 rows[kAtOnce][kGroups][2];
 #pragma unroll
     for (int s = 0; s < kAtOnce; ++s) {
@@ -101,7 +113,7 @@ __device__ void multiply_pair(float (&sums)[kPassGroups][kPairTiles][2][4],
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
 #pragma unroll
-        for (int t = 0; t < kPairTiles; ++t) {
+        for (int t = 0; t < kTiles; ++t) {
           tokens[s][t][h] = load_eight(x[t][h] + mine, mine < end && x[t][h] != nullptr);
         }
 #pragma unroll
@@ -116,7 +128,7 @@ __device__ void multiply_pair(float (&sums)[kPassGroups][kPairTiles][2][4],
       for (int g = 0; g < kGroups; ++g) {
         if (g >= num_groups) continue;
 #pragma unroll
-        for (int t = 0; t < kPairTiles; ++t) {
+        for (int t = 0; t < kTiles; ++t) {
           const auto& [upper, lower] = tokens[s][t];
           const uint32_t low[4] = {upper.x, lower.x, upper.y, lower.y};
           const uint32_t high[4] = {upper.z, lower.z, upper.w, lower.w};
@@ -132,15 +144,16 @@ __device__ void multiply_pair(float (&sums)[kPassGroups][kPairTiles][2][4],
 }
 
 // Adds up the warps' sums, in order.
-__device__ inline void add_warps(const float (&sums)[kPassGroups][kPairTiles][2][4], int num_groups,
-                                 PairShared& shared) {
+template <int kTiles>
+__device__ void add_warps(const float (&sums)[kPassGroups][kTiles][2][4], int num_groups,
+                          PassShared<kTiles>& shared) {
   const int lane = static_cast<int>(threadIdx.x % 32);
-  PassSums& mine = shared.warps[threadIdx.x / 32];
+  auto& mine = shared.warps[threadIdx.x / 32];
 #pragma unroll
   for (int g = 0; g < kPassGroups; ++g) {
     if (g >= num_groups) continue;
 #pragma unroll
-    for (int t = 0; t < kPairTiles; ++t) {
+    for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
         mine[g][t][lane / 4 + e / 2 % 2 * 8][e / 4 * 8 + lane % 4 * 2 + e % 2] =
@@ -149,7 +162,7 @@ __device__ inline void add_warps(const float (&sums)[kPassGroups][kPairTiles][2]
     }
   }
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < num_groups * kGroupSums; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < num_groups * kGroupSums<kTiles>; i += kThreads) {
     float sum = 0.0F;
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) sum += (&shared.warps[w][0][0][0][0])[i];
@@ -157,53 +170,58 @@ __device__ inline void add_warps(const float (&sums)[kPassGroups][kPairTiles][2]
   }
 }
 
-// Adds up the cluster's blocks' sums, in order, each block a share of them.  Afterwards all of its
-// memory may be written again.
-template <typename T>
-__device__ void write_cluster_sums(const ShrinkParams<T>& params,
-                                   const LoraTile (&pair)[kPairTiles], int num_groups, int partial,
-                                   int cluster_size, PairShared& shared) {
+// Writes the tiles' sums: of this block's range alone, or those of a cluster's ranges added up, in
+// order, each block a share of them.  Afterwards all of its memory may be written again.
+template <typename T, int kTiles>
+__device__ void write_tiles(const ShrinkParams<T>& params, const LoraTile (&tiles)[kTiles],
+                            int num_groups, int partial, int cluster_size,
+                            PassShared<kTiles>& shared) {
   float* const out = params.sums + partial / cluster_size * params.partial_stride;
-  cluster_barrier();
+  const auto barrier = [&] { cluster_size == 1 ? __syncthreads() : cluster_barrier(); };
+  barrier();
   for (int i = partial % cluster_size * kThreads + static_cast<int>(threadIdx.x);
-       i < num_groups * kGroupSums; i += cluster_size * kThreads) {
-    float* const mine = &shared.block[0][0][0][0] + i;
-    float blocks[kMaxLoraCluster];
-#pragma unroll
-    for (int b = 0; b < kMaxLoraCluster; ++b) {
-      blocks[b] = b < cluster_size ? *of_block(mine, b) : 0.0F;
-    }
-    float sum = 0.0F;
-#pragma unroll
-    for (int b = 0; b < kMaxLoraCluster; ++b) sum += blocks[b];
-    const int group = i / kGroupSums;
+       i < num_groups * kGroupSums<kTiles>; i += cluster_size * kThreads) {
+    const int group = i / kGroupSums<kTiles>;
     const int rank = i % kRanks;
     const int token = i / kRanks % kTokens;
-    const bool is_second = i / (kRanks * kTokens) % kPairTiles == 1;
-    const int begin = is_second ? pair[1].begin : pair[0].begin;
-    const int count = is_second ? pair[1].count : pair[0].count;
+    const LoraTile& last = tiles[kTiles - 1];
+    const bool is_last = i / (kRanks * kTokens) % kTiles == kTiles - 1;
+    const int begin = is_last ? last.begin : tiles[0].begin;
+    const int count = is_last ? last.count : tiles[0].count;
     if (token >= count || rank >= shared.num_ranks[group]) continue;
+    float* const mine = &shared.block[0][0][0][0] + i;
+    float sum = *mine;
+    if (cluster_size > 1) {
+      float blocks[kMaxLoraCluster];
+#pragma unroll
+      for (int b = 0; b < kMaxLoraCluster; ++b) {
+        blocks[b] = b < cluster_size ? *of_block(mine, b) : 0.0F;
+      }
+      sum = 0.0F;
+#pragma unroll
+      for (int b = 0; b < kMaxLoraCluster; ++b) sum += blocks[b];
+    }
     out[(begin + token) * params.token_stride + shared.offsets[group] + rank] = sum;
   }
-  cluster_barrier();
+  barrier();
 }
 
-// The sums of a pair's tokens and an adapter's rank rows, from the `first_group`-th 16 on.
-template <typename T>
-__device__ void shrink_pass(const ShrinkParams<T>& params, const LoraTile (&pair)[kPairTiles],
-                            const AdapterParts& parts, int first_group, int partial,
-                            int cluster_size, PairShared& shared) {
+// The sums of the tiles' tokens and an adapter's rank rows, from the `first_group`-th 16 on.
+template <typename T, int kTiles>
+__device__ void shrink_pass(const ShrinkParams<T>& params, const LoraTile (&tiles)[kTiles],
+                            const AdapterParts& parts, int first_group, const Ranges& ranges,
+                            int partial, PassShared<kTiles>& shared) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int num_groups = min(parts.num_groups() - first_group, kPassGroups);
-  const T* x[kPairTiles][2];
+  const T* x[kTiles][2];
   const T* a[kPassGroups][2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = lane / 4 + h * 8;
 #pragma unroll
-    for (int t = 0; t < kPairTiles; ++t) {
-      x[t][h] = row < pair[t].count
-                    ? params.x + params.tiles.tokens[pair[t].begin + row] * params.x_stride
+    for (int t = 0; t < kTiles; ++t) {
+      x[t][h] = row < tiles[t].count
+                    ? params.x + params.tiles.tokens[tiles[t].begin + row] * params.x_stride
                     : nullptr;
     }
 #pragma unroll
@@ -221,36 +239,50 @@ __device__ void shrink_pass(const ShrinkParams<T>& params, const LoraTile (&pair
     shared.offsets[threadIdx.x] = group.part_index * params.tiles.max_rank + group.first;
     shared.num_ranks[threadIdx.x] = group.part.rank - group.first;
   }
-  float sums[kPassGroups][kPairTiles][2][4] = {};
-  const int begin = partial * params.range;
-  const int end = min(params.in_features, begin + params.range);
+  float sums[kPassGroups][kTiles][2][4] = {};
+  const auto range = static_cast<int>(lora_partial_features(params.in_features, ranges.count));
+  const int begin = partial * range;
+  const int end = min(params.in_features, begin + range);
   if (num_groups == 1) {
-    multiply_pair<T, 1, 4>(sums, x, a, num_groups, begin, end);
+    multiply_tiles<T, 1, 4>(sums, x, a, num_groups, begin, end);
+  } else if (num_groups == 2) {
+    multiply_tiles<T, 2, 2>(sums, x, a, num_groups, begin, end);
   } else {
-    multiply_pair<T, kPassGroups, 2>(sums, x, a, num_groups, begin, end);
+    multiply_tiles<T, kPassGroups, kTiles>(sums, x, a, num_groups, begin, end);
   }
   add_warps(sums, num_groups, shared);
-  write_cluster_sums(params, pair, num_groups, partial, cluster_size, shared);
+  write_tiles(params, tiles, num_groups, partial, ranges.cluster_size, shared);
 }
 
-// The next kernel may start when the product has ended, whose `out` it fetches.  Blocks of a
-// cluster have ranges of the same tiles.
-template <typename T>
-__global__ void __launch_bounds__(kThreads, kShrinkBlocks)
-    lora_shrink_pairs(const ShrinkParams<T> params, int cluster_size) {
+// The next kernel may start when the product has ended, whose `out` it fetches.
+template <typename T, int kTiles>
+__global__ void __launch_bounds__(kThreads, kShrinkBlocks<kTiles>)
+    lora_shrink_tiles(const ShrinkParams<T> params, ManyTokens many) {
   wait_for_previous_kernel();
   allow_next_kernel();
-  __shared__ PairShared shared;
+  __shared__ PassShared<kTiles> shared;
   const int num_tiles = *params.tiles.num_tiles;
-  for (int item = static_cast<int>(blockIdx.x); item < num_tiles * params.num_partials;
+  const Ranges ranges(num_tiles, params.num_partials, many);
+  for (int item = static_cast<int>(blockIdx.x); item < num_tiles * ranges.count;
        item += static_cast<int>(gridDim.x)) {
-    LoraTile pair[kPairTiles];
-    if (!find_pair(params.tiles, num_tiles, item / params.num_partials, pair)) continue;
-    const AdapterParts parts(params.tiles, pair[0], params.num_parts);
+    LoraTile tiles[kTiles];
+    if (!find_tiles(params.tiles, num_tiles, item / ranges.count, tiles)) continue;
+    const AdapterParts parts(params.tiles, tiles[0], params.num_parts);
     for (int group = 0; group < parts.num_groups(); group += kPassGroups) {
-      shrink_pass(params, pair, parts, group, item % params.num_partials, cluster_size, shared);
+      shrink_pass(params, tiles, parts, group, ranges, item % ranges.count, shared);
     }
   }
+}
+
+template <typename T, int kTiles>
+void launch_tiles(Stream& stream, const LoraAddArgs& args) {
+  const ShrinkParams<T> params = shrink_params<T>(args);
+  const int64_t num_tiles = std::max(args.batch->max_num_tiles, 1);
+  const ManyTokens many = many_tokens(params.num_partials, args.batch->max_num_tokens);
+  LaunchShape shape = shape_for(num_tiles * params.num_partials, kShrinkBlocks<kTiles>);
+  shape.grid.x -= shape.grid.x % static_cast<unsigned>(many.cluster_size);
+  shape.cluster_size = many.cluster_size;
+  launch(stream, "lora_shrink", lora_shrink_tiles<T, kTiles>, shape, params, many);
 }
 
 constexpr int kRegistersBesideProduct = 72;  // of a thread
@@ -283,22 +315,17 @@ void lora_shrink_few_tokens(Stream& stream, const LoraAddArgs& args) {
 }
 
 template <typename T>
-int64_t lora_shrink_prompt(Stream& stream, const LoraAddArgs& args) {
-  using namespace lora;
-  const int64_t num_tiles = std::max(args.batch->max_num_tiles, 1);
-  const ShrinkParams<T> params = shrink_params<T>(args);
-  const int cluster_size =
-      cuda_properties().arch < 90 ? 1 : std::gcd(params.num_partials, kMaxLoraCluster);
-  LaunchShape shape = shape_for(num_tiles * params.num_partials, kShrinkBlocks);
-  shape.grid.x -= shape.grid.x % static_cast<unsigned>(cluster_size);
-  shape.cluster_size = cluster_size;
-  launch(stream, "lora_shrink", lora_shrink_pairs<T>, shape, params, cluster_size);
-  return params.num_partials / cluster_size;
+void lora_shrink_many_tokens(Stream& stream, const LoraAddArgs& args) {
+  if (args.batch->max_num_tokens <= lora::kMaxSingleTileTokens) {
+    lora::launch_tiles<T, 1>(stream, args);
+  } else {
+    lora::launch_tiles<T, 2>(stream, args);
+  }
 }
 
 template void lora_shrink_few_tokens<Half>(Stream&, const LoraAddArgs&);
 template void lora_shrink_few_tokens<BFloat16>(Stream&, const LoraAddArgs&);
-template int64_t lora_shrink_prompt<Half>(Stream&, const LoraAddArgs&);
-template int64_t lora_shrink_prompt<BFloat16>(Stream&, const LoraAddArgs&);
+template void lora_shrink_many_tokens<Half>(Stream&, const LoraAddArgs&);
+template void lora_shrink_many_tokens<BFloat16>(Stream&, const LoraAddArgs&);
 
 }  // namespace quire
