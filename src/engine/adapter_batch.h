@@ -53,6 +53,7 @@ class AdapterBatch {
 
   Tiles take_tiles(const AdapterBatchConfig& config, int max_tokens);
   void find_spans(const SchedulerOutput& step, std::span<RequestRow* const> rows);
+  // Tiles of adapters that have few come last.
   template <typename ForEachRow>
   void fill(Tiles& tiles, const ForEachRow& for_each_row);
   // `spans`: of one adapter.

@@ -49,6 +49,7 @@ class Linear {
   void forward_add(ForwardContext& context, const TensorView& x, const TensorView& out) const;
 
  private:
+  // out = x * weight^T + bias, or added to `out`; afterwards the weights of its adapters are there.
   void multiply(ForwardContext& context, const TensorView& x, const TensorView& out,
                 bool accumulate) const;
   LoraAddArgs lora_args(const ForwardContext& context, const TensorView& x,

@@ -103,7 +103,8 @@ bool has_tiles(const LoraAddArgs& args) {
 template <typename T, typename Out>
 void add_plain(Stream& stream, const LoraAddArgs& args) {
   const ShrinkParams<T> shrink = shrink_params<T>(args);
-  const ExpandParams<Out> expand = expand_params<Out>(args, kPlainColumns);
+  ExpandParams<Out> expand = expand_params<Out>(args);
+  expand.pieces_per_tile = num_pieces(args, kPlainColumns);
   const int64_t num_tiles = args.batch->max_num_tiles;
   launch(stream, "lora_shrink_plain", lora_shrink_plain<T>,
          shape_for(num_tiles * shrink.num_partials * shrink.num_parts, kBlocksPerSm), shrink);
@@ -117,10 +118,10 @@ void add(Stream& stream, const LoraAddArgs& args) {
   if constexpr (!std::is_same_v<T, float>) {
     if (args.batch->max_num_tokens <= kMaxFewRows) {
       lora_shrink_few_tokens<T>(stream, args);
-      return lora_expand<T, Out>(stream, args, false);
+    } else {
+      lora_shrink_many_tokens<T>(stream, args);
     }
-    lora_shrink_many_tokens<T>(stream, args);
-    lora_expand<T, Out>(stream, args, true);
+    lora_expand<T, Out>(stream, args);
   }
 }
 
@@ -141,16 +142,16 @@ void dispatch_types(const LoraAddArgs& args, const F& f) {
 // Ranges short enough to keep all processors busy with one adapter, if it has few tokens; each as
 // long as is worth a block.
 int64_t cuda_lora_num_partials(int64_t in_features, int num_tokens) {
-  constexpr int64_t kWantedBlocks = 264;  // two on each of an H100's processors
-  constexpr int64_t kMost = kMaxLoraPartials;
+  const auto most_of = [&](int64_t shortest_range) {
+    return std::min<int64_t>(kMaxLoraPartials, (in_features + shortest_range - 1) / shortest_range);
+  };
+  if (num_tokens <= kMaxFewRows) return most_of(512);
+  constexpr int64_t kWantedBlocks = 264;                  // two on each of an H100's processors
   constexpr int64_t kPromptTokens = 2 * kLoraTileTokens;  // that share a block
-  const bool is_middle = num_tokens > kMaxFewRows && num_tokens <= lora::kMaxSingleTileTokens;
-  const int64_t shortest = is_middle ? 1024 : 512;  // range, in features
-  const int64_t most = std::min(kMost, (in_features + shortest - 1) / shortest);
-  if (num_tokens <= kMaxFewRows) return most;
+  const int64_t most = std::min<int64_t>(
+      most_of(num_tokens <= lora::kMaxSingleTileTokens ? 1024 : 512), lora::kMaxLoraCluster);
   const int64_t num_blocks = (num_tokens + kPromptTokens - 1) / kPromptTokens;
-  const int64_t wanted = std::clamp<int64_t>(kWantedBlocks / num_blocks, 1,
-                                             std::min<int64_t>(most, lora::kMaxLoraCluster));
+  const int64_t wanted = std::clamp<int64_t>(kWantedBlocks / num_blocks, 1, most);
   return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(wanted)));
 }
 
@@ -176,7 +177,7 @@ bool cuda_lora_shrink(Stream& stream, const LoraAddArgs& args) {
 void lora_expand_deferred(Stream& stream, const LoraAddArgs& args) {
   lora::dispatch_types(args, [&](auto x, auto out) {
     using T = decltype(x);
-    if constexpr (!std::is_same_v<T, float>) lora_expand<T, decltype(out)>(stream, args, false);
+    if constexpr (!std::is_same_v<T, float>) lora_expand<T, decltype(out)>(stream, args);
   });
 }
 

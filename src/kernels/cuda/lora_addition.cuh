@@ -24,8 +24,7 @@ struct AdditionParams {
 };
 
 inline AdditionParams addition_params(const LoraAddArgs& args) {
-  constexpr int kAnyColumns = 8;
-  const auto expand = expand_params<float>(args, kAnyColumns);
+  const auto expand = expand_params<float>(args);
   CHECK(args.sums.shape.num_elements() <= INT32_MAX, "sums of ", args.sums.shape.num_elements());
   return {.tiles = expand.tiles,
           .places = args.batch->places.as<const LoraTokenPlace>(),

@@ -4,11 +4,12 @@
 // B and the sums once for 64 tokens by 128 columns.  Of adapters with few tokens those of B: a warp
 // has an adapter, and looks up what leads to B once for many columns; tensor cores would take
 // more instructions to feed than the products are.
-// Sources: kernels/lora.h; lora_items.cuh, whose tiles and layout of fragments this uses.
+// Sources: kernels/lora.h; layout of fragments: mma.cuh.
 #include <algorithm>
 
 #include "kernels/cuda/lora_expand.h"
 #include "kernels/cuda/lora_items.cuh"
+#include "kernels/cuda/mma.cuh"
 
 namespace quire {
 namespace lora {
@@ -18,6 +19,7 @@ constexpr int kGroupTiles = 4;         // of an expand's piece of work
 constexpr int kFewColumns = 256;       // that a warp makes at once
 constexpr int kFewPieceColumns = 512;  // of one, of adapters with few tokens
 static_assert(kGroupTiles == kWarps, "a warp prepares a tile");
+static_assert(kLoraFewRanks == 32, "a lane has a rank row of an adapter with few");
 
 // A lane's columns of a row of out: 16 bytes, beside those of three other lanes of its warp; and
 // the columns of a piece of work, whose 64 rows of out are 16 KiB.
@@ -26,6 +28,18 @@ constexpr int kLaneColumns = 16 / sizeof(Out);
 template <typename Out>
 constexpr int kPieceColumns = kWarps * 4 * kLaneColumns<Out>;
 constexpr int kExpandBlocks = 4;  // for each processor
+
+// Waits for the kernels before this one, once.
+class WaitOnce {
+ public:
+  __device__ void operator()() {
+    if (!is_over_) wait_for_previous_kernel();
+    is_over_ = true;
+  }
+
+ private:
+  bool is_over_ = false;
+};
 
 // What warps tell each other of a tile.
 struct TileShared {
@@ -263,7 +277,7 @@ __device__ void expand_piece(const ExpandParams<Out>& params, int first_tile, in
   if (has_columns) values.store(shared, out, out_stride);
 }
 
-// The tokens of an adapter that has few, and few ranks: a warp's, which makes 256 columns of them
+// The tokens of an adapter that has few, and few ranks: a warp's, which makes kFewColumns of them
 // at once.  A lane has a rank row's place and factors.
 template <typename T, typename Out>
 class FewTokens {
@@ -296,7 +310,7 @@ class FewTokens {
     for (float& factor : factors_) factor *= part_.scale;
   }
 
-  // Adds to 256 columns of the part from `column` on.
+  // Adds to kFewColumns of the part from `column` on.
   __device__ void add(const ColumnPiece& piece, int column) {
     const int mine = min(column + lane() * kSize, piece.out_features - kSize);
     Out* const out = params_.out + piece.begin + mine;
@@ -330,7 +344,7 @@ class FewTokens {
   }
 
  private:
-  static constexpr int kSize = 8;  // a lane's columns
+  static constexpr int kSize = kFewColumns / 32;  // a lane's columns
   static constexpr int kVectors = kSize * sizeof(Out) / 16;
   static constexpr int kRows = 8;  // of B, on their way at once
   using Row = Vector<Out, kSize>;
@@ -424,21 +438,21 @@ __global__ void __launch_bounds__(kThreads, kExpandBlocks)
 }  // namespace lora
 
 template <typename T, typename Out>
-void lora_expand(Stream& stream, const LoraAddArgs& args, bool is_after_many) {
+void lora_expand(Stream& stream, const LoraAddArgs& args) {
   using namespace lora;
-  ExpandParams<Out> params = expand_params<Out>(args, kPieceColumns<Out>);
-  params.few_pieces_per_tile = expand_params<Out>(args, kFewPieceColumns).pieces_per_tile;
+  ExpandParams<Out> params = expand_params<Out>(args);
+  params.pieces_per_tile = num_pieces(args, kPieceColumns<Out>);
+  params.few_pieces_per_tile = num_pieces(args, kFewPieceColumns);
   const int64_t num_tiles = std::max(args.batch->max_num_tiles, 1);
   const int64_t num_groups = (num_tiles + kGroupTiles - 1) / kGroupTiles;
-  const ManyTokens many =
-      is_after_many ? many_tokens(params.num_partials, args.batch->max_num_tokens) : ManyTokens{};
   launch(stream, "lora_expand", lora_expand_tiles<T, Out>,
-         shape_for(num_groups * params.pieces_per_tile, kExpandBlocks), params, many);
+         shape_for(num_groups * params.pieces_per_tile, kExpandBlocks), params,
+         many_tokens(params.num_partials, args.batch->max_num_tokens));
 }
 
-template void lora_expand<Half, Half>(Stream&, const LoraAddArgs&, bool);
-template void lora_expand<Half, float>(Stream&, const LoraAddArgs&, bool);
-template void lora_expand<BFloat16, BFloat16>(Stream&, const LoraAddArgs&, bool);
-template void lora_expand<BFloat16, float>(Stream&, const LoraAddArgs&, bool);
+template void lora_expand<Half, Half>(Stream&, const LoraAddArgs&);
+template void lora_expand<Half, float>(Stream&, const LoraAddArgs&);
+template void lora_expand<BFloat16, BFloat16>(Stream&, const LoraAddArgs&);
+template void lora_expand<BFloat16, float>(Stream&, const LoraAddArgs&);
 
 }  // namespace quire

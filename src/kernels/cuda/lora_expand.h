@@ -5,12 +5,11 @@
 
 namespace quire {
 
-// Adds what follows from the sums to `out`; of `args`, x is not read.  `is_after_many`:
-// lora_shrink_many_tokens made the sums, which began after the product had ended.
+// Adds what follows from the sums, which lora_shrink.h made, to `out`; of `args`, x is not read.
 // Requires: T is Half, or BFloat16 and the processor 80 or later; Out is T or float; parts are
 // multiples of 8 columns, and all rows of out aligned to 16 bytes.
 template <typename T, typename Out>
-void lora_expand(Stream& stream, const LoraAddArgs& args, bool is_after_many);
+void lora_expand(Stream& stream, const LoraAddArgs& args);
 
 // What cuda_lora_shrink has left, for kernels that cannot do so themselves.
 void lora_expand_deferred(Stream& stream, const LoraAddArgs& args);

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "kernels/cuda/gemm_few_rows.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/lora.h"
 
@@ -58,13 +59,14 @@ inline constexpr int kMaxSingleTileTokens = 512;
 // The most partial sums that a cluster of blocks adds up: a power of two, which divides theirs.
 inline constexpr int kMaxLoraCluster = 8;
 
-// How a shrink of more than a few tokens may divide its work.
+// How a shrink of more than kMaxFewRows tokens may divide its work; zeros for no more than that.
 struct ManyTokens {
-  int cluster_size = 0;  // blocks that may add up their sums; 0: there are but a few tokens
+  int cluster_size = 0;  // blocks that may add up their sums
   int most_items = 0;    // that processors have room for at once
 };
 
 inline ManyTokens many_tokens(int num_partials, int num_tokens) {
+  if (num_tokens <= kMaxFewRows) return {};
   constexpr ManyTokens kSingle{.cluster_size = 4, .most_items = 528};
   constexpr ManyTokens kPairs{.cluster_size = kMaxLoraCluster, .most_items = 384};
   ManyTokens result = num_tokens <= kMaxSingleTileTokens ? kSingle : kPairs;
@@ -134,15 +136,24 @@ ShrinkParams<T> shrink_params(const LoraAddArgs& args) {
           .num_parts = static_cast<int>(args.part_out_features.size())};
 }
 
+// Pieces of so many columns, none of two parts.
+inline int num_pieces(const LoraAddArgs& args, int piece_columns) {
+  int64_t count = 0;
+  for (const int64_t size : args.part_out_features) {
+    count += (size + piece_columns - 1) / piece_columns;
+  }
+  return static_cast<int>(count);
+}
+
+// Without the numbers of pieces, which are the kernel's choice.
 template <typename Out>
-ExpandParams<Out> expand_params(const LoraAddArgs& args, int piece_columns) {
+ExpandParams<Out> expand_params(const LoraAddArgs& args) {
   ExpandParams<Out> params{.tiles = tiles_of(*args.batch, args.first_target),
                            .sums = args.sums.as<const float>(),
                            .partial_stride = args.sums.shape[1] * args.sums.shape[2],
                            .token_stride = args.sums.shape[2],
                            .num_partials = static_cast<int>(args.sums.shape[0]),
                            .columns = {},
-                           .pieces_per_tile = 0,
                            .out = args.out.as<Out>(),
                            .out_stride = args.out.row_stride};
   ExpandColumns& columns = params.columns;
@@ -152,7 +163,6 @@ ExpandParams<Out> expand_params(const LoraAddArgs& args, int piece_columns) {
     columns.out_features[columns.num_parts] = static_cast<int>(size);
     columns.begin[columns.num_parts++] = begin;
     begin += static_cast<int>(size);
-    params.pieces_per_tile += static_cast<int>((size + piece_columns - 1) / piece_columns);
   }
   return params;
 }

@@ -5,19 +5,120 @@
 // of prompts, A once for 32 tokens.  Blocks that share out the features add up their sums as a
 // cluster, so that an expand finds one, not eight; where there are tiles enough, each has one by
 // itself.
-//
-// Adapters lie where they are during a step, so their rows are fetched before the last kernel ends.
-// Sources: kernels/lora.h; lora_items.cuh, whose tiles and layout of fragments these use.
+// Sources: kernels/lora.h; layout of fragments: mma.cuh.
 #include <algorithm>
 
 #include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/gemm_few_rows.h"
 #include "kernels/cuda/lora_items.cuh"
 #include "kernels/cuda/lora_shrink.h"
+#include "kernels/cuda/mma.cuh"
 
 namespace quire {
 namespace lora {
 namespace {
+
+// The products of 16 tokens and 16 rank rows over the features of [begin, end) that are this
+// warp's.  Lane 4 i + j has features 8 j to 8 j + 7 of 32: which of them a tensor core takes for
+// which is all the same, as long as both sides agree.
+template <typename T>
+__device__ void multiply_range(float (&sums)[2][4], const T* const (&x)[2], const T* const (&a)[2],
+                               int begin, int end) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int warp = static_cast<int>(threadIdx.x / 32);
+#pragma unroll 4
+  for (int k = begin + warp * 32; k < end; k += kWarps * 32) {
+    const int mine = k + lane % 4 * 8;
+    const bool valid = mine < end;
+    uint4 tokens[2];
+    uint4 rows[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      tokens[h] = load_eight(x[h] + mine, valid && x[h] != nullptr);
+      rows[h] = load_eight(a[h] + mine, valid && a[h] != nullptr);
+    }
+    const uint32_t low[4] = {tokens[0].x, tokens[1].x, tokens[0].y, tokens[1].y};
+    const uint32_t high[4] = {tokens[0].z, tokens[1].z, tokens[0].w, tokens[1].w};
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      multiply_add<T>(sums[h], low, rows[h].x, rows[h].y);
+      multiply_add<T>(sums[h], high, rows[h].z, rows[h].w);
+    }
+  }
+}
+
+constexpr int kShrinkSharedBytes = kWarps * kTokens * kRanks * 4;
+
+// Adds up the warps' products, in order, and writes those of the tile's tokens and ranks.
+__device__ inline void write_sums(const float (&sums)[2][4], int num_tokens, int num_ranks,
+                                  float* out, int64_t token_stride) {
+  __shared__ float parts[kWarps][kTokens][kRanks];
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  __syncthreads();  // the last piece of work has been read
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      parts[threadIdx.x / 32][lane / 4 + e / 2 * 8][h * 8 + lane % 4 * 2 + e % 2] = sums[h][e];
+    }
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < kTokens * kRanks; i += kThreads) {
+    const int token = i / kRanks;
+    const int rank = i % kRanks;
+    if (token >= num_tokens || rank >= num_ranks) continue;
+    float sum = 0.0F;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) sum += parts[w][token][rank];
+    out[token * token_stride + rank] = sum;
+  }
+}
+
+// Computes one item.
+template <typename T>
+__device__ void shrink_item(const ShrinkParams<T>& params, const LoraTile& tile, int item) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const auto [part_index, partial, begin, end] = find_range(params, item);
+  const LoraPart part = params.tiles.part(tile, part_index);
+  const LoraRow* rows = params.tiles.rows(part);
+  const T* x[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int token = lane / 4 + h * 8;
+    x[h] = token < tile.count ? params.x + params.tiles.tokens[tile.begin + token] * params.x_stride
+                              : nullptr;
+  }
+  float* out = params.sums + partial * params.partial_stride + tile.begin * params.token_stride +
+               part_index * params.tiles.max_rank;
+  for (int first = 0; first < part.rank; first += kRanks) {
+    const T* a[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int rank = first + lane / 4 + h * 8;
+      a[h] = rank < part.rank ? reinterpret_cast<const T*>(params.tiles.arena + rows[rank].a)
+                              : nullptr;
+    }
+    float sums[2][4] = {};
+    multiply_range<T>(sums, x, a, begin, end);
+    write_sums(sums, tile.count, part.rank - first, out + first, params.token_stride);
+  }
+}
+
+constexpr int kRegistersBesideProduct = 72;  // of a thread
+static_assert(kShrinkSharedBytes <= kSharedBytesBesideProduct);
+
+// A product of few rows lets it start when x is there.  One block stays until the product has
+// ended, so that who waits for this kernel waits for both; the others make room.
+template <typename T>
+__global__ void __maxnreg__(kRegistersBesideProduct) lora_shrink_few(const ShrinkParams<T> params) {
+  allow_next_kernel();
+  const int per_tile = params.num_parts * params.num_partials;
+  const int num_items = *params.tiles.num_tiles * per_tile;
+  for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
+    shrink_item<T>(params, params.tiles.tile(i / per_tile), i);
+  }
+  if (blockIdx.x == 0) wait_for_previous_kernel();
+}
 
 constexpr int kPassGroups = 3;  // 16s of rank rows that meet the tokens at once
 
@@ -283,22 +384,6 @@ void launch_tiles(Stream& stream, const LoraAddArgs& args) {
   shape.grid.x -= shape.grid.x % static_cast<unsigned>(many.cluster_size);
   shape.cluster_size = many.cluster_size;
   launch(stream, "lora_shrink", lora_shrink_tiles<T, kTiles>, shape, params, many);
-}
-
-constexpr int kRegistersBesideProduct = 72;  // of a thread
-static_assert(kShrinkSharedBytes <= kSharedBytesBesideProduct);
-
-// A product of few rows lets it start when x is there.  One block stays until the product has
-// ended, so that who waits for this kernel waits for both; the others make room.
-template <typename T>
-__global__ void __maxnreg__(kRegistersBesideProduct) lora_shrink_few(const ShrinkParams<T> params) {
-  allow_next_kernel();
-  const int per_tile = params.num_parts * params.num_partials;
-  const int num_items = *params.tiles.num_tiles * per_tile;
-  for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
-    shrink_item<T>(params, params.tiles.tile(i / per_tile), i);
-  }
-  if (blockIdx.x == 0) wait_for_previous_kernel();
 }
 
 }  // namespace
